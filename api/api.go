@@ -1,0 +1,64 @@
+// Package api holds Cuppa's own few constants and types: labels, annotations, gates, ports and defaults.
+//
+// Everything else in the API is Kubernetes's own. It has no behaviour.
+package api
+
+// Compose labels, on every object that belongs to a Compose project, and on its pods.
+const (
+	LabelProject = "compose.cuppa.dev/project" // project name; also the namespace's name
+	LabelService = "compose.cuppa.dev/service" // service name
+	LabelOneOff  = "compose.cuppa.dev/one-off" // "true" on pods of `run`
+	LabelNumber  = "compose.cuppa.dev/number"  // container number, 1..N, set by the replicaset controller (see AnnotationNumbered)
+)
+
+// Annotations on workload objects.
+const (
+	// AnnotationNumbered on a pod template makes the replicaset controller number its pods 1..N without gaps (LabelNumber),
+	// and remove the highest numbers first.
+	AnnotationNumbered = "cuppa.dev/numbered"
+	// AnnotationKeepFinished on a pod template makes finished pods count as replicas, so that a Compose service
+	// with `restart: "no"` stays exited rather than being replaced.
+	AnnotationKeepFinished = "cuppa.dev/keep-finished"
+	// AnnotationDependsOn on a pod is JSON: [{"service":"db","condition":"service_healthy"}]. Together with the scheduling gate
+	// GateDependsOn it holds the pod back until every condition is met.
+	AnnotationDependsOn = "compose.cuppa.dev/depends-on"
+	GateDependsOn       = "compose.cuppa.dev/depends-on"
+	// AnnotationConfigHash identifies the wanted state of one Compose service.
+	AnnotationConfigHash = "compose.cuppa.dev/config-hash"
+	// AnnotationStoppedReplicas on a Deployment remembers how many replicas `stop` took away.
+	AnnotationStoppedReplicas = "compose.cuppa.dev/stopped-replicas"
+	// AnnotationHostIP on a Service of type LoadBalancer is JSON: {"8000/TCP":"127.0.0.1"}, the host address each port is published on.
+	AnnotationHostIP = "cuppa.dev/host-ip"
+)
+
+// Annotations on pods that the engine alone reads (engine/cri); the key may end in ".<container>" to name one container.
+const (
+	AnnotationInit        = "engine.cuppa.dev/init"         // "true": a reaper runs as pid 1
+	AnnotationUlimits     = "engine.cuppa.dev/ulimits"      // JSON: {"nofile":{"soft":1024,"hard":2048}}
+	AnnotationPidsLimit   = "engine.cuppa.dev/pids-limit"   // integer
+	AnnotationDevices     = "engine.cuppa.dev/devices"      // JSON: ["/dev/fuse:/dev/fuse:rwm"]
+	AnnotationVolumeFill  = "engine.cuppa.dev/volume-fill"  // JSON: {"/data":true}: container paths whose empty mounts are filled from the image
+	AnnotationStopSignal  = "engine.cuppa.dev/stop-signal"  // "SIGUSR1"
+	AnnotationShmSize     = "engine.cuppa.dev/shm-size"     // bytes
+	AnnotationEmptyArgs   = "engine.cuppa.dev/empty-args"   // "command", "args" or both: clear the image's ENTRYPOINT or CMD
+	AnnotationUnsetEnv    = "engine.cuppa.dev/unset-env"    // JSON list of variable names removed from the image's
+	AnnotationCgroupExtra = "engine.cuppa.dev/cgroup-extra" // JSON of OCI linux.resources fields to merge
+)
+
+// Ports and paths.
+const (
+	APIServerPort = 6443
+	KubeletPort   = 10250
+
+	DataDir = "/var/lib/cuppa" // state that survives a reboot
+	RunDir  = "/run/cuppa"     // sockets, namespaces, locks
+)
+
+// ClusterDomain is the DNS suffix of every Service.
+const ClusterDomain = "cluster.local"
+
+// Groups of the identities that parts of Cuppa have.
+const (
+	GroupMasters = "system:masters"
+	GroupNodes   = "system:nodes"
+)
