@@ -1,0 +1,130 @@
+// Package endpointslice keeps each Service's EndpointSlices in step with the pods its selector matches.
+//
+// Services without a selector are left alone: their owner writes the slices. Start with Decide in plan.go.
+package endpointslice
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/cuppa-project/cuppa/controller/loop"
+	"github.com/cuppa-project/cuppa/internal/run"
+	"github.com/cuppa-project/cuppa/kube"
+)
+
+type controller struct{ loop.Deps }
+
+// New returns the controller as a long-lived part.
+func New(deps loop.Deps) run.Func {
+	c := controller{deps}
+	return loop.Run(loop.Config{Name: "endpointslice", Deps: deps, Reconcile: c.reconcile, Watch: c.watch, Workers: 8})
+}
+
+func (c controller) watch(ctx context.Context, enqueue func(loop.Key)) error {
+	err := kube.Watch(ctx, c.Cluster, kube.Services, func(old, new *corev1.Service) {
+		if new != nil {
+			enqueue(loop.KeyOf(new))
+		}
+	})
+	if err != nil {
+		return err
+	}
+	err = kube.Watch(ctx, c.Cluster, kube.EndpointSlices, func(old, new *discoveryv1.EndpointSlice) {
+		for _, s := range []*discoveryv1.EndpointSlice{old, new} {
+			if s != nil && s.Labels[discoveryv1.LabelManagedBy] == managedBy {
+				enqueue(loop.Key{Namespace: s.Namespace, Name: s.Labels[discoveryv1.LabelServiceName]})
+			}
+		}
+	})
+	if err != nil {
+		return err
+	}
+	return kube.Watch(ctx, c.Cluster, kube.Pods, func(old, new *corev1.Pod) {
+		if old != nil && new != nil && sameEndpoint(old, new) {
+			return
+		}
+		c.enqueueServices(old, new, enqueue)
+	})
+}
+
+// sameEndpoint says whether a change of a pod leaves every endpoint made from it as it was. Most status updates do.
+func sameEndpoint(old, new *corev1.Pod) bool {
+	return old.UID == new.UID && equality.Semantic.DeepEqual(old.Status.PodIPs, new.Status.PodIPs) &&
+		kube.PodReady(old) == kube.PodReady(new) && kube.PodFinished(old) == kube.PodFinished(new) &&
+		(old.DeletionTimestamp == nil) == (new.DeletionTimestamp == nil) &&
+		old.Spec.NodeName == new.Spec.NodeName && maps.Equal(old.Labels, new.Labels)
+}
+
+func (c controller) enqueueServices(old, new *corev1.Pod, enqueue func(loop.Key)) {
+	pod := new
+	if pod == nil {
+		pod = old
+	}
+	for _, svc := range kube.List[*corev1.Service](c.Cluster, kube.Services, pod.Namespace, nil) {
+		selector := labels.Set(svc.Spec.Selector).AsSelectorPreValidated()
+		for _, p := range []*corev1.Pod{old, new} {
+			if p != nil && len(svc.Spec.Selector) > 0 && selector.Matches(labels.Set(p.Labels)) {
+				enqueue(loop.KeyOf(svc))
+				break
+			}
+		}
+	}
+}
+
+func (c controller) reconcile(ctx context.Context, key loop.Key) (time.Duration, error) {
+	own := labels.Set{discoveryv1.LabelServiceName: key.Name, discoveryv1.LabelManagedBy: managedBy}.AsSelectorPreValidated()
+	existing := kube.List[*discoveryv1.EndpointSlice](c.Cluster, kube.EndpointSlices, key.Namespace, own)
+	svc, ok := kube.Get[*corev1.Service](c.Cluster, kube.Services, key.Namespace, key.Name)
+	if !ok || svc.DeletionTimestamp != nil {
+		return 0, nil // garbage collection removes the slices
+	}
+	if len(svc.Spec.Selector) == 0 || svc.Spec.Type == corev1.ServiceTypeExternalName {
+		return 0, c.apply(ctx, svc, Plan{Delete: existing})
+	}
+	return 0, c.apply(ctx, svc, Decide(svc, kube.List[*corev1.Pod](c.Cluster, kube.Pods, key.Namespace, nil), existing, c.zones()))
+}
+
+func (c controller) zones() map[string]string {
+	out := map[string]string{}
+	for _, node := range kube.List[*corev1.Node](c.Cluster, kube.Nodes, "", nil) {
+		if zone := node.Labels[corev1.LabelTopologyZone]; zone != "" {
+			out[node.Name] = zone
+		}
+	}
+	return out
+}
+
+func (c controller) apply(ctx context.Context, svc *corev1.Service, plan Plan) error {
+	return errors.Join(
+		loop.ForEach(ctx, plan.Create, func(ctx context.Context, s *discoveryv1.EndpointSlice) error {
+			_, err := c.Cluster.Create(ctx, s)
+			if err != nil && !apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
+				return fmt.Errorf("create slice of %s: %w", svc.Name, err)
+			}
+			return nil
+		}),
+		loop.ForEach(ctx, plan.Update, func(ctx context.Context, s *discoveryv1.EndpointSlice) error {
+			if _, err := c.Cluster.Update(ctx, s); err != nil {
+				return fmt.Errorf("update slice %s: %w", s.Name, err)
+			}
+			return nil
+		}),
+		loop.ForEach(ctx, plan.Delete, func(ctx context.Context, s *discoveryv1.EndpointSlice) error {
+			err := c.Cluster.Delete(ctx, kube.EndpointSlices, s.Namespace, s.Name, metav1.DeleteOptions{})
+			if err != nil && !apierrors.IsNotFound(err) {
+				return fmt.Errorf("delete slice %s: %w", s.Name, err)
+			}
+			return nil
+		}),
+	)
+}

@@ -1,0 +1,195 @@
+// Package garbage deletes objects whose owners are gone, and carries out foreground and orphan deletion.
+//
+// graph.go knows who owns whom; plan.go decides for one object; this file reads and writes. An owner counts as gone only when the
+// server itself says so, never because memory does not show it yet.
+package garbage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/cuppa-project/cuppa/controller/loop"
+	"github.com/cuppa-project/cuppa/internal/run"
+	"github.com/cuppa-project/cuppa/kube"
+)
+
+type controller struct {
+	loop.Deps
+	graph     *graph
+	resources map[schema.GroupKind]kube.Resource // filled by watch, before any reconcile
+}
+
+// New returns the controller as a long-lived part.
+func New(deps loop.Deps) run.Func {
+	c := &controller{Deps: deps, graph: newGraph(), resources: map[schema.GroupKind]kube.Resource{}}
+	return loop.Run(loop.Config{Name: "garbage", Deps: deps, Reconcile: c.reconcile, Watch: c.watch, Workers: 8})
+}
+
+func (c *controller) watch(ctx context.Context, enqueue func(loop.Key)) error {
+	resources, err := c.Cluster.Resources(ctx)
+	if err != nil {
+		return err
+	}
+	for _, res := range resources {
+		c.resources[schema.GroupKind{Group: res.Group, Kind: res.Kind}] = res
+	}
+	for _, res := range resources {
+		key := func(obj kube.Object) loop.Key {
+			return loop.Key{Namespace: obj.GetNamespace(), Name: obj.GetName(), Resource: res.GroupVersionResource}
+		}
+		err := c.Cluster.Source(res.GroupVersionResource).Watch(ctx, func(e kube.Event) {
+			for _, k := range c.graph.change(key, e) {
+				enqueue(k)
+			}
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *controller) reconcile(ctx context.Context, key loop.Key) (time.Duration, error) {
+	obj := c.Cluster.Source(key.Resource).Get(key.Namespace, key.Name)
+	if obj == nil {
+		return 0, nil
+	}
+	if obj.GetDeletionTimestamp() != nil {
+		return 0, c.finalize(ctx, key, obj)
+	}
+	if len(obj.GetOwnerReferences()) == 0 {
+		return 0, nil
+	}
+	states := map[metav1.OwnerReference]ownerState{}
+	for _, ref := range obj.GetOwnerReferences() {
+		state, err := c.owner(ctx, key.Namespace, ref)
+		if err != nil {
+			return 0, err
+		}
+		states[strip(ref)] = state
+	}
+	switch action := decide(obj.GetOwnerReferences(), states); action.kind {
+	case remove:
+		err := c.Cluster.Delete(ctx, key.Resource, key.Namespace, key.Name, metav1.DeleteOptions{
+			Preconditions: &metav1.Preconditions{UID: new(obj.GetUID())}, PropagationPolicy: &action.propagation})
+		if err != nil && !apierrors.IsNotFound(err) {
+			return 0, fmt.Errorf("delete: %w", err)
+		}
+	case dropRefs:
+		return 0, c.setOwners(ctx, key, obj, action.refs)
+	}
+	return 0, nil
+}
+
+// owner finds out how an owner stands, asking the server when memory does not know it.
+func (c *controller) owner(ctx context.Context, namespace string, ref metav1.OwnerReference) (ownerState, error) {
+	gv, err := schema.ParseGroupVersion(ref.APIVersion)
+	if err != nil {
+		return solid, nil // an owner nobody can name is nobody's reason to delete
+	}
+	res, ok := c.resources[schema.GroupKind{Group: gv.Group, Kind: ref.Kind}]
+	if !ok {
+		return solid, nil
+	}
+	if !res.Namespaced {
+		namespace = ""
+	}
+	obj := c.Cluster.Source(res.GroupVersionResource).Get(namespace, ref.Name)
+	if obj == nil || obj.GetUID() != ref.UID {
+		obj, err = c.Cluster.Live(ctx, res.GroupVersionResource, namespace, ref.Name)
+		if apierrors.IsNotFound(err) {
+			return absent, nil
+		}
+		if err != nil {
+			return solid, err
+		}
+	}
+	switch {
+	case obj.GetUID() != ref.UID:
+		return absent, nil
+	case obj.GetDeletionTimestamp() != nil && slices.Contains(obj.GetFinalizers(), metav1.FinalizerDeleteDependents):
+		return waiting, nil
+	}
+	return solid, nil
+}
+
+// finalize does what an object being deleted waits for: its dependents' deletion, or their release.
+func (c *controller) finalize(ctx context.Context, key loop.Key, obj kube.Object) error {
+	switch {
+	case slices.Contains(obj.GetFinalizers(), metav1.FinalizerOrphanDependents):
+		return c.orphan(ctx, key, obj)
+	case slices.Contains(obj.GetFinalizers(), metav1.FinalizerDeleteDependents):
+		return c.foreground(ctx, key, obj)
+	}
+	return nil
+}
+
+func (c *controller) orphan(ctx context.Context, key loop.Key, owner kube.Object) error {
+	err := loop.ForEach(ctx, c.graph.dependentsOf(owner.GetUID()), func(ctx context.Context, k loop.Key) error {
+		obj := c.Cluster.Source(k.Resource).Get(k.Namespace, k.Name)
+		if obj == nil {
+			return nil
+		}
+		kept := slices.DeleteFunc(slices.Clone(obj.GetOwnerReferences()), func(ref metav1.OwnerReference) bool { return ref.UID == owner.GetUID() })
+		return c.setOwners(ctx, k, obj, kept)
+	})
+	if err != nil {
+		return err
+	}
+	return c.dropFinalizer(ctx, key, owner, metav1.FinalizerOrphanDependents)
+}
+
+func (c *controller) foreground(ctx context.Context, key loop.Key, owner kube.Object) error {
+	blocking := 0
+	var todo []loop.Key
+	for _, k := range c.graph.dependentsOf(owner.GetUID()) {
+		obj := c.Cluster.Source(k.Resource).Get(k.Namespace, k.Name)
+		if obj == nil {
+			continue
+		}
+		for _, ref := range obj.GetOwnerReferences() {
+			if ref.UID == owner.GetUID() && ref.BlockOwnerDeletion != nil && *ref.BlockOwnerDeletion {
+				blocking++
+			}
+		}
+		if obj.GetDeletionTimestamp() == nil {
+			todo = append(todo, k)
+		}
+	}
+	var errs []error
+	for _, k := range todo {
+		_, err := c.reconcile(ctx, k)
+		errs = append(errs, err)
+	}
+	if blocking == 0 {
+		errs = append(errs, c.dropFinalizer(ctx, key, owner, metav1.FinalizerDeleteDependents))
+	}
+	return errors.Join(errs...)
+}
+
+func (c *controller) setOwners(ctx context.Context, key loop.Key, obj kube.Object, refs []metav1.OwnerReference) error {
+	if refs == nil {
+		refs = []metav1.OwnerReference{}
+	}
+	return c.patchMeta(ctx, key, map[string]any{"uid": obj.GetUID(), "resourceVersion": obj.GetResourceVersion(), "ownerReferences": refs})
+}
+
+func (c *controller) dropFinalizer(ctx context.Context, key loop.Key, obj kube.Object, finalizer string) error {
+	kept := slices.DeleteFunc(slices.Clone(obj.GetFinalizers()), func(f string) bool { return f == finalizer })
+	return c.patchMeta(ctx, key, map[string]any{"uid": obj.GetUID(), "resourceVersion": obj.GetResourceVersion(), "finalizers": kept})
+}
+
+func (c *controller) patchMeta(ctx context.Context, key loop.Key, meta map[string]any) error {
+	_, err := kube.MergePatch(ctx, c.Cluster, key.Resource, key.Namespace, key.Name, map[string]any{"metadata": meta})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("patch metadata: %w", err)
+	}
+	return nil
+}
