@@ -11,9 +11,11 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/cuppa-project/cuppa/controller/loop"
 	"github.com/cuppa-project/cuppa/internal/run"
@@ -67,7 +69,7 @@ func (c controller) reconcile(ctx context.Context, key loop.Key) (time.Duration,
 	}
 	err := errors.Join(
 		loop.ForEach(ctx, plan.Update, c.updateReplicaSet),
-		c.create(ctx, plan.Create),
+		c.create(ctx, d, plan.Create),
 		loop.ForEach(ctx, plan.Delete, c.delete),
 		c.revise(ctx, d, plan.Revision),
 	)
@@ -77,13 +79,35 @@ func (c controller) reconcile(ctx context.Context, key loop.Key) (time.Duration,
 	return plan.Again, c.updateStatus(ctx, d, plan.Status)
 }
 
-func (c controller) create(ctx context.Context, rs *appsv1.ReplicaSet) error {
+func (c controller) create(ctx context.Context, d *appsv1.Deployment, rs *appsv1.ReplicaSet) error {
 	if rs == nil {
 		return nil
 	}
 	_, err := c.Cluster.Create(ctx, rs)
+	switch {
+	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+		return nil
+	case apierrors.IsAlreadyExists(err):
+		return c.collide(ctx, d, rs)
+	case err != nil:
+		return fmt.Errorf("create replicaset %s: %w", rs.Name, err)
+	}
+	return nil
+}
+
+// collide handles a taken name. A different template behind the same hash counts up the collisions, which makes another hash.
+func (c controller) collide(ctx context.Context, d *appsv1.Deployment, rs *appsv1.ReplicaSet) error {
+	live, err := c.Cluster.Live(ctx, kube.ReplicaSets, rs.Namespace, rs.Name)
 	if err != nil {
 		return fmt.Errorf("create replicaset %s: %w", rs.Name, err)
+	}
+	if there, ok := live.(*appsv1.ReplicaSet); ok && metav1.IsControlledBy(there, d) && sameTemplate(&there.Spec.Template, &d.Spec.Template) {
+		return nil
+	}
+	changed := d.DeepCopy()
+	changed.Status.CollisionCount = ptr.To(ptr.Deref(d.Status.CollisionCount, 0) + 1)
+	if _, err := c.Cluster.UpdateStatus(ctx, changed); err != nil {
+		return fmt.Errorf("count hash collision: %w", err)
 	}
 	return nil
 }

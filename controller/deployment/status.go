@@ -63,10 +63,12 @@ func progress(d *appsv1.Deployment, s *appsv1.DeploymentStatus, r *rollout, c *c
 	case complete:
 		c.set(appsv1.DeploymentProgressing, corev1.ConditionTrue, "NewReplicaSetAvailable", name+" has successfully progressed.", before == nil || before.Reason != "NewReplicaSetAvailable")
 		return 0
+	case before != nil && before.Reason == "NewReplicaSetAvailable" && s.UpdatedReplicas == s.Replicas:
+		return 0 // a finished rollout that lost a pod is not a rollout again
+	case before != nil && before.Reason == "NewReplicaSetAvailable":
+		c.set(appsv1.DeploymentProgressing, corev1.ConditionTrue, "FoundNewReplicaSet", "Found new replica set "+fmt.Sprintf("%q", r.name), true)
 	case before == nil || advanced(&d.Status, s):
 		c.set(appsv1.DeploymentProgressing, corev1.ConditionTrue, "ReplicaSetUpdated", name+" is progressing.", true)
-	case before.Reason == "NewReplicaSetAvailable" && d.Status.UpdatedReplicas == s.UpdatedReplicas && s.UpdatedReplicas == s.Replicas:
-		return 0 // a finished rollout that lost a pod is not a rollout again
 	}
 	present := c.get(appsv1.DeploymentProgressing)
 	if present.Reason == "ProgressDeadlineExceeded" {

@@ -1,0 +1,52 @@
+# Cuppa. `make help` lists what there is.
+
+BIN     := bin/cuppa
+HELPER  := engine/helper/cuppa-helper
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+GOFILES := $(shell find . -name '*.go' -not -path './examples/*' -not -path './tmpdeps/*' -not -name '*_test.go')
+EXAMPLE := examples/dockercoins
+
+.DEFAULT_GOAL := help
+.PHONY: help build test test-go lint bench demo demo-down generate setup setup-test clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+build: setup $(BIN) ## build bin/cuppa (one static file)
+
+# The helper links libcontainer, and so needs cgo; it is small, because it runs beside every container. It is embedded in cuppa.
+$(HELPER): $(GOFILES) go.mod go.sum
+	CGO_ENABLED=1 go build -tags 'seccomp osusergo netgo' -trimpath \
+		-ldflags '-s -w -linkmode external -extldflags -static' -o $@ ./cmd/cuppa-helper
+
+$(BIN): $(HELPER) $(GOFILES) go.mod go.sum
+	@mkdir -p bin
+	CGO_ENABLED=0 go build -tags fieldsv1string -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $@ ./cmd/cuppa
+
+setup: ; @scripts/setup build
+
+setup-test: ; @scripts/setup test
+
+demo: build ## start a node on this machine and run DockerCoins on it
+	@scripts/demo up
+
+demo-down: ## end what demo began, and remove all of it
+	@scripts/demo down
+
+test: setup-test $(BIN) ## run every test; those that need root are skipped (and say so) without it
+	go vet ./...
+	go test -timeout 20m ./...
+	cd $(EXAMPLE) && go vet ./... && go test ./...
+
+lint: ## run the linter
+	go tool staticcheck ./...
+
+generate: ## make the generated files again
+	go generate ./...
+
+bench: $(BIN) ## measure the budgets of docs/BUDGETS.md on this machine
+	go run ./test/bench
+
+clean: ## remove what was built
+	rm -rf bin $(HELPER)
+	$(MAKE) -C $(EXAMPLE) clean

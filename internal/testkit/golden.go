@@ -1,0 +1,52 @@
+// Package testkit holds the few helpers that tests of every layer share: golden files and bounded polling.
+package testkit
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// update is the flag of every test binary that links this package; a flag is a process's own and set once.
+var update = flag.Bool("update", false, "write golden files anew")
+
+// Golden compares got with the file testdata/name, or writes the file when the test runs with -update.
+func Golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatalf("%v (run the test with -update to write it)", err)
+	}
+	if got != string(want) {
+		t.Errorf("%s differs from what it should be (run with -update, and read the diff).\ngot:\n%s\nwant:\n%s", path, got, want)
+	}
+}
+
+// Eventually calls check until it returns nil, and fails the test with its last error when the time is over. It is for tests of
+// several processes only; everything in one process is told of changes.
+func Eventually(t *testing.T, within time.Duration, check func() error) {
+	t.Helper()
+	deadline := time.Now().Add(within)
+	for {
+		err := check()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %s: %v", within, err)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
