@@ -1,0 +1,118 @@
+package authz
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/cuppa-project/cuppa/apiserver/authn"
+)
+
+// Rule grants something to some identities. Rules only ever allow.
+type Rule struct {
+	Who   func(authn.User) bool
+	What  func(Request) bool
+	Whose string // for people: who this rule is for
+}
+
+// Rules is an Authorizer made of a table: the first rule that fits allows, and what none allows is refused.
+type Rules []Rule
+
+// Authorize implements Authorizer.
+func (r Rules) Authorize(_ context.Context, req Request) (bool, string) {
+	for i := range r {
+		if r[i].Who(req.User) && r[i].What(req) {
+			return true, ""
+		}
+	}
+	return false, ""
+}
+
+// Default is the table of a cluster: administrators may do everything, nodes what a kubelet needs, each loop of the control
+// plane its own work, and everyone may ask for health and version.
+func Default() Rules {
+	return Rules{
+		{Whose: "administrators", Who: group("system:masters"), What: everything},
+		{Whose: "nodes", Who: group("system:nodes"), What: nodeMay},
+		{Whose: "the scheduler", Who: name("system:kube-scheduler"), What: oneOf(
+			read("*/*"),
+			write("create", "/pods/binding"),
+			write("update patch", "/pods/status"),
+			write("create delete", "/pods"),
+			write("create update patch", "/events", "events.k8s.io/events"),
+			write("create update patch", "coordination.k8s.io/leases"),
+		)},
+		{Whose: "controllers", Who: prefix("system:controller:"), What: everyResource},
+		{Whose: "the controller manager", Who: name("system:kube-controller-manager"), What: everyResource},
+		{Whose: "anyone known: discovery", Who: group(authn.GroupAuthenticated), What: discovery},
+		{Whose: "anyone at all: health and version", Who: anyone, What: health},
+	}
+}
+
+func anyone(authn.User) bool { return true }
+
+func group(want string) func(authn.User) bool {
+	return func(u authn.User) bool { return u.In(want) }
+}
+
+func name(want string) func(authn.User) bool {
+	return func(u authn.User) bool { return u.Name == want }
+}
+
+func prefix(want string) func(authn.User) bool {
+	return func(u authn.User) bool { return strings.HasPrefix(u.Name, want) }
+}
+
+func everything(Request) bool { return true }
+
+// everyResource leaves out what is not a resource: metrics, logs and profiles are for people.
+func everyResource(req Request) bool { return req.Resource != "" || discovery(req) }
+
+func oneOf(rules ...func(Request) bool) func(Request) bool {
+	return func(req Request) bool {
+		return slices.ContainsFunc(rules, func(rule func(Request) bool) bool { return rule(req) })
+	}
+}
+
+func reads(verb string) bool { return verb == "get" || verb == "list" || verb == "watch" }
+
+// read allows get, list and watch of "group/resource" names; "*/*" is all.
+func read(resources ...string) func(Request) bool {
+	return func(req Request) bool { return reads(req.Verb) && matches(req, resources) }
+}
+
+// write allows the verbs (separated by spaces) on "group/resource" or "group/resource/subresource" names.
+func write(verbs string, resources ...string) func(Request) bool {
+	allowed := strings.Fields(verbs)
+	return func(req Request) bool { return slices.Contains(allowed, req.Verb) && matches(req, resources) }
+}
+
+func matches(req Request, resources []string) bool {
+	if req.Resource == "" {
+		return false
+	}
+	full := req.Group + "/" + req.Resource
+	if req.Subresource != "" {
+		full += "/" + req.Subresource
+	}
+	return slices.Contains(resources, full) || slices.Contains(resources, "*/*")
+}
+
+func discovery(req Request) bool {
+	if req.Resource != "" || req.Verb != "get" {
+		return false
+	}
+	return health(req) || slices.ContainsFunc([]string{"/api", "/apis", "/openapi"}, func(root string) bool {
+		return req.Path == root || strings.HasPrefix(req.Path, root+"/")
+	})
+}
+
+func health(req Request) bool {
+	if req.Resource != "" || req.Verb != "get" {
+		return false
+	}
+	path := strings.TrimSuffix(req.Path, "/")
+	return path == "/version" || slices.ContainsFunc([]string{"/livez", "/readyz", "/healthz"}, func(root string) bool {
+		return path == root || strings.HasPrefix(path, root+"/")
+	})
+}

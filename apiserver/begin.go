@@ -1,0 +1,69 @@
+package apiserver
+
+import (
+	"context"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/cuppa-project/cuppa/apiserver/admission"
+	"github.com/cuppa-project/cuppa/apiserver/authn"
+	"github.com/cuppa-project/cuppa/apiserver/kinds"
+	"github.com/cuppa-project/cuppa/apiserver/rest"
+)
+
+// self is who the server's own first writes are by.
+func self() authn.User {
+	return authn.User{Name: "system:apiserver", Groups: []string{"system:masters", authn.GroupAuthenticated}}
+}
+
+// systemNamespaces exist in every cluster.
+func systemNamespaces() []string {
+	return []string{metav1.NamespaceDefault, metav1.NamespaceSystem, metav1.NamespacePublic, corev1.NamespaceNodeLease}
+}
+
+// begin makes what every client counts on, then declares the server ready and waits for the end.
+func (s *Server) begin(ctx context.Context) error {
+	select {
+	case <-s.cache.Ready():
+	case <-ctx.Done():
+		return nil
+	}
+	door := s.As(self())
+	for _, name := range systemNamespaces() {
+		for s.rest.Cached(coreResource("namespaces"), "", name) == nil {
+			_, err := door.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
+			if err == nil || apierrors.IsAlreadyExists(err) {
+				break
+			}
+			if ctx.Err() != nil {
+				return nil
+			}
+			s.config.Logger.Warn("create a system namespace", "namespace", name, "err", err)
+			select {
+			case <-time.After(time.Second):
+			case <-ctx.Done():
+				return nil
+			}
+		}
+	}
+	close(s.ready)
+	<-ctx.Done()
+	return nil
+}
+
+// reader lets admission read through the service.
+type reader struct{ rest *rest.Service }
+
+var _ admission.Reader = reader{}
+
+func (r reader) Get(resource schema.GroupVersionResource, namespace, name string) kinds.Object {
+	return r.rest.Cached(resource, namespace, name)
+}
+
+func (r reader) Live(ctx context.Context, resource schema.GroupVersionResource, namespace, name string) (kinds.Object, error) {
+	return r.rest.Live(ctx, resource, namespace, name)
+}

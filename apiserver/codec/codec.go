@@ -1,0 +1,144 @@
+// Package codec turns objects into bytes and back: the three encodings of the API (JSON, YAML, protobuf), the
+// negotiation that chooses among them, strict decoding, and the envelope in which objects lie in the store.
+//
+// It knows no kinds and no HTTP beyond header values. Start with Media (media.go), then Decode and Encode.
+package codec
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/yaml"
+)
+
+// Format is one of the wire encodings.
+type Format int
+
+// The formats.
+const (
+	JSON Format = iota
+	YAML
+	Protobuf
+)
+
+// The media types of the formats, in the order of Format.
+var mediaTypes = [...]string{"application/json", "application/yaml", "application/vnd.kubernetes.protobuf"}
+
+// MediaType is the content type of the format.
+func (f Format) MediaType() string { return mediaTypes[f] }
+
+// message is what the generated protobuf types of k8s.io/api offer.
+type message interface {
+	Size() int
+	MarshalToSizedBuffer([]byte) (int, error)
+	Unmarshal([]byte) error
+}
+
+// envelope begins every protobuf body and every stored protobuf value.
+var envelope = []byte("k8s\x00")
+
+// Encode returns the whole body of an object whose apiVersion and kind are set.
+func Encode(obj runtime.Object, format Format) ([]byte, error) {
+	switch format {
+	case Protobuf:
+		body, err := MarshalProto(obj)
+		if err != nil {
+			return nil, err
+		}
+		return Wrap(obj.GetObjectKind().GroupVersionKind(), body), nil
+	case YAML:
+		text, err := json.Marshal(obj)
+		if err != nil {
+			return nil, fmt.Errorf("encode as yaml: %w", err)
+		}
+		return yaml.JSONToYAML(text)
+	default:
+		var out bytes.Buffer
+		if err := json.NewEncoder(&out).Encode(obj); err != nil {
+			return nil, fmt.Errorf("encode as json: %w", err)
+		}
+		return out.Bytes(), nil
+	}
+}
+
+// CanProto is true for the types that have a protobuf form.
+func CanProto(obj runtime.Object) bool {
+	_, ok := obj.(message)
+	return ok
+}
+
+// MarshalProto returns the bare protobuf body of obj, without envelope, apiVersion and kind.
+func MarshalProto(obj runtime.Object) ([]byte, error) {
+	m, ok := obj.(message)
+	if !ok {
+		return nil, fmt.Errorf("encode as protobuf: %T has no protobuf form", obj)
+	}
+	buf := make([]byte, m.Size())
+	n, err := m.MarshalToSizedBuffer(buf)
+	if err != nil {
+		return nil, fmt.Errorf("encode as protobuf: %w", err)
+	}
+	return buf[len(buf)-n:], nil
+}
+
+// Wrap puts a bare protobuf body into the envelope that says what it is.
+func Wrap(gvk schema.GroupVersionKind, body []byte) []byte {
+	out := append(WrapHead(gvk, len(body)), body...)
+	return append(out, wrapTail...)
+}
+
+// wrapTail is the empty contentEncoding and contentType that end an envelope.
+var wrapTail = []byte{0x1a, 0, 0x22, 0}
+
+// WrapHead is the part of an envelope before a body of the given size, for writers that stream the body; WrapTail ends it.
+func WrapHead(gvk schema.GroupVersionKind, size int) []byte {
+	apiVersion, kind := gvk.ToAPIVersionAndKind()
+	meta := AppendBytes(nil, 1, []byte(apiVersion))
+	meta = AppendBytes(meta, 2, []byte(kind))
+	head := append(make([]byte, 0, len(envelope)+len(meta)+size+24), envelope...)
+	head = AppendBytes(head, 1, meta)
+	head = append(head, 0x12)
+	return AppendVarint(head, uint64(size))
+}
+
+// WrapTail ends an envelope that WrapHead began.
+func WrapTail() []byte { return wrapTail }
+
+// AppendBytes appends a length-delimited protobuf field.
+func AppendBytes(buf []byte, field int, value []byte) []byte {
+	buf = AppendVarint(buf, uint64(field)<<3|2)
+	buf = AppendVarint(buf, uint64(len(value)))
+	return append(buf, value...)
+}
+
+// AppendVarint appends a protobuf varint.
+func AppendVarint(buf []byte, v uint64) []byte {
+	for v >= 0x80 {
+		buf = append(buf, byte(v)|0x80)
+		v >>= 7
+	}
+	return append(buf, byte(v))
+}
+
+// AppendRevised appends body with the resource version added to it. Protobuf merges a message field that occurs twice, so a
+// second metadata field that carries the version alone sets it without decoding what is there.
+func AppendRevised(dst, body []byte, revision string) []byte {
+	dst = append(dst, body...)
+	dst = AppendVarint(dst, 1<<3|2)
+	dst = AppendVarint(dst, uint64(len(revision)+2))
+	dst = AppendVarint(dst, 6<<3|2)
+	dst = AppendVarint(dst, uint64(len(revision)))
+	return append(dst, revision...)
+}
+
+// SetKind fills in apiVersion and kind.
+func SetKind(obj runtime.Object, gvk schema.GroupVersionKind) {
+	obj.GetObjectKind().SetGroupVersionKind(gvk)
+}
+
+// StatusKind is the kind of error answers.
+var StatusKind = metav1.SchemeGroupVersion.WithKind("Status")

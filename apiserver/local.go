@@ -1,0 +1,198 @@
+package apiserver
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	patchtypes "k8s.io/apimachinery/pkg/types"
+
+	"github.com/cuppa-project/cuppa/apiserver/authn"
+	"github.com/cuppa-project/cuppa/apiserver/authz"
+	"github.com/cuppa-project/cuppa/apiserver/cache"
+	"github.com/cuppa-project/cuppa/apiserver/kinds"
+	"github.com/cuppa-project/cuppa/apiserver/patch"
+	"github.com/cuppa-project/cuppa/apiserver/rest"
+)
+
+// types finds the row of a typed object, which usually does not carry its kind.
+type types map[reflect.Type]*kinds.Kind
+
+func newTypes(table *kinds.Table) types {
+	out := types{}
+	for _, kind := range table.Kinds() {
+		out[reflect.TypeOf(kind.New())] = kind
+	}
+	return out
+}
+
+// Local is the API for one identity inside this process: the same authorisation, admission, validation and record of fields
+// as over HTTP, without connections and encodings. Objects passed in are not kept or changed; objects returned are the caller's.
+type Local struct {
+	s       *Server
+	user    authn.User
+	manager string
+}
+
+// As returns the door of an identity.
+func (s *Server) As(user authn.User) *Local {
+	if !user.In(authn.GroupAuthenticated) {
+		user.Groups = append(append([]string{}, user.Groups...), authn.GroupAuthenticated)
+	}
+	return &Local{s: s, user: user, manager: user.Name[strings.LastIndexByte(user.Name, ':')+1:]}
+}
+
+// call authorises a verb and makes the call for it.
+func (l *Local) call(ctx context.Context, verb string, kind *kinds.Kind, namespace, name, subresource string) (*rest.Call, error) {
+	c := &rest.Call{
+		User: l.user, Verb: verb, Kind: kind, Namespace: namespace, Name: name, Manager: l.manager,
+		Strictness: metav1.FieldValidationIgnore, Warn: func(string) {},
+	}
+	if subresource != "" {
+		if c.Sub = kind.Subresource(subresource); c.Sub == nil {
+			return nil, notFound()
+		}
+	}
+	question := authz.Request{
+		User: l.user, Verb: verb, Namespace: namespace, Group: kind.GVK.Group, Version: kind.GVK.Version,
+		Resource: kind.Resource, Subresource: subresource, Name: name,
+	}
+	if allowed, reason := l.s.config.Authorizer.Authorize(ctx, question); !allowed {
+		return nil, authz.Forbidden(question, reason)
+	}
+	return c, nil
+}
+
+func (l *Local) kindOf(obj runtime.Object) (*kinds.Kind, error) {
+	kind := l.s.byType[reflect.TypeOf(obj)]
+	if kind == nil {
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("%T is not a kind that is served", obj))
+	}
+	return kind, nil
+}
+
+func (l *Local) kindFor(resource schema.GroupVersionResource) (*kinds.Kind, error) {
+	kind := l.s.config.Kinds.ByResource(resource)
+	if kind == nil {
+		return nil, notFound()
+	}
+	return kind, nil
+}
+
+func own(result *rest.Result, err error) (kinds.Object, error) {
+	if err != nil {
+		return nil, rest.StatusError(err)
+	}
+	return result.Object.DeepCopyObject().(kinds.Object), nil
+}
+
+// Create stores a new object.
+func (l *Local) Create(ctx context.Context, obj kinds.Object) (kinds.Object, error) {
+	kind, err := l.kindOf(obj)
+	if err != nil {
+		return nil, err
+	}
+	c, err := l.call(ctx, "create", kind, obj.GetNamespace(), "", "")
+	if err != nil {
+		return nil, err
+	}
+	return own(l.s.rest.Create(ctx, c, obj.DeepCopyObject().(kinds.Object)))
+}
+
+// Update replaces an object.
+func (l *Local) Update(ctx context.Context, obj kinds.Object) (kinds.Object, error) {
+	return l.update(ctx, obj, "")
+}
+
+// UpdateStatus replaces an object's status.
+func (l *Local) UpdateStatus(ctx context.Context, obj kinds.Object) (kinds.Object, error) {
+	return l.update(ctx, obj, "status")
+}
+
+// UpdateSub puts an object through another of its subresources, such as a namespace's finalize.
+func (l *Local) UpdateSub(ctx context.Context, obj kinds.Object, subresource string) (kinds.Object, error) {
+	return l.update(ctx, obj, subresource)
+}
+
+func (l *Local) update(ctx context.Context, obj kinds.Object, subresource string) (kinds.Object, error) {
+	kind, err := l.kindOf(obj)
+	if err != nil {
+		return nil, err
+	}
+	c, err := l.call(ctx, "update", kind, obj.GetNamespace(), obj.GetName(), subresource)
+	if err != nil {
+		return nil, err
+	}
+	return own(l.s.rest.Update(ctx, c, obj))
+}
+
+// Patch changes an object, or a subresource of it.
+func (l *Local) Patch(ctx context.Context, resource schema.GroupVersionResource, namespace, name string, pt patchtypes.PatchType, data []byte, subresources ...string) (kinds.Object, error) {
+	kind, err := l.kindFor(resource)
+	if err != nil {
+		return nil, err
+	}
+	c, err := l.call(ctx, "patch", kind, namespace, name, strings.Join(subresources, "/"))
+	if err != nil {
+		return nil, err
+	}
+	// A loop applies what it owns; whoever set it before gives way.
+	return own(l.s.rest.Patch(ctx, c, patch.Patch{Type: pt, Data: data}, true))
+}
+
+// Delete removes an object, or marks it as being deleted.
+func (l *Local) Delete(ctx context.Context, resource schema.GroupVersionResource, namespace, name string, options metav1.DeleteOptions) error {
+	kind, err := l.kindFor(resource)
+	if err != nil {
+		return err
+	}
+	c, err := l.call(ctx, "delete", kind, namespace, name, "")
+	if err != nil {
+		return err
+	}
+	c.DryRun = len(options.DryRun) > 0
+	_, err = l.s.rest.Delete(ctx, c, options)
+	return rest.StatusError(err)
+}
+
+// CreateSub posts to a subresource and returns the server's answer.
+func (l *Local) CreateSub(ctx context.Context, resource schema.GroupVersionResource, namespace, name, subresource string, body runtime.Object) (runtime.Object, error) {
+	kind, err := l.kindFor(resource)
+	if err != nil {
+		return nil, err
+	}
+	c, err := l.call(ctx, "create", kind, namespace, name, subresource)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := l.s.rest.Post(ctx, c, body.DeepCopyObject())
+	return answer, rest.StatusError(err)
+}
+
+// Get reads an object, as fresh as a quorum read.
+func (l *Local) Get(ctx context.Context, resource schema.GroupVersionResource, namespace, name string) (kinds.Object, error) {
+	kind, err := l.kindFor(resource)
+	if err != nil {
+		return nil, err
+	}
+	c, err := l.call(ctx, "get", kind, namespace, name, "")
+	if err != nil {
+		return nil, err
+	}
+	return own(l.s.rest.Get(ctx, c, ""))
+}
+
+// Table is the memory of a resource, or nil. Its entries are in the storage version: ask for the resource that is stored. Reading it is
+// not authorised object by object; who has a Local has the process.
+func (l *Local) Table(resource schema.GroupVersionResource) *cache.Table {
+	kind := l.s.config.Kinds.ByResource(resource)
+	if kind == nil {
+		return nil
+	}
+	return l.s.rest.Rows(kind)
+}

@@ -1,0 +1,211 @@
+// Package patch changes objects as clients ask (JSON, merge and strategic merge patches, server-side apply) and keeps the
+// record of who set which field.
+//
+// It works on values: it reads and writes no store, and knows no HTTP. Start with Fields, then Change in patch.go.
+package patch
+
+import (
+	"fmt"
+	"sync"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/managedfields"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+
+	"github.com/cuppa-project/cuppa/apiserver/kinds"
+)
+
+// Fields maintains metadata.managedFields.
+type Fields struct {
+	table     *kinds.Table
+	converter func() (managedfields.TypeConverter, error)
+
+	mu       sync.RWMutex
+	managers map[scope]*managedfields.FieldManager
+	shapes   *shapes
+}
+
+// scope is what one field manager of the library serves.
+type scope struct {
+	gvk         schema.GroupVersionKind
+	subresource string
+}
+
+// NewFields returns a Fields for the table. converter makes the schema's view of objects; it is called on the first write,
+// because it takes some milliseconds that a starting server would rather not spend.
+func NewFields(table *kinds.Table, converter func() (managedfields.TypeConverter, error)) *Fields {
+	return &Fields{
+		table:     table,
+		converter: sync.OnceValues(converter),
+		managers:  map[scope]*managedfields.FieldManager{},
+		shapes:    newShapes(),
+	}
+}
+
+// Update records a write that is not an apply. live is what is stored, an empty object for a creation; obj may be changed and is
+// what it returns. A fault of the record never stops a write: the old record stays.
+func (f *Fields) Update(kind *kinds.Kind, subresource string, live, obj kinds.Object, manager string) (kinds.Object, error) {
+	fields, err := f.manager(kind, subresource)
+	if err != nil {
+		return nil, err
+	}
+	// What is stored is shared and has its kind already; writing it again would be a race.
+	for _, o := range []kinds.Object{live, obj} {
+		if o.GetObjectKind().GroupVersionKind() != kind.GVK {
+			o.GetObjectKind().SetGroupVersionKind(kind.GVK)
+		}
+	}
+	updated, err := fields.Update(live, obj, manager)
+	if err != nil {
+		obj.SetManagedFields(live.GetManagedFields())
+		return obj, nil
+	}
+	return updated.(kinds.Object), nil
+}
+
+// Create records a creation.
+func (f *Fields) Create(kind *kinds.Kind, obj kinds.Object, manager string) (kinds.Object, error) {
+	return f.Update(kind, "", kind.New(), obj, manager)
+}
+
+// Apply merges an applied configuration into live, which is an empty object when there is none yet. Conflicts are status errors.
+func (f *Fields) Apply(kind *kinds.Kind, subresource string, live kinds.Object, config *unstructured.Unstructured, manager string, force bool) (kinds.Object, error) {
+	fields, err := f.manager(kind, subresource)
+	if err != nil {
+		return nil, err
+	}
+	merged, err := fields.Apply(live, config, manager, force)
+	if err != nil {
+		return nil, err
+	}
+	return merged.(kinds.Object), nil
+}
+
+func (f *Fields) manager(kind *kinds.Kind, subresource string) (*managedfields.FieldManager, error) {
+	key := scope{kind.GVK, subresource}
+	f.mu.RLock()
+	found := f.managers[key]
+	f.mu.RUnlock()
+	if found != nil {
+		return found, nil
+	}
+	types, err := f.converter()
+	if err != nil {
+		return nil, fmt.Errorf("build the schema for field management: %w", err)
+	}
+	world := objects{f.table}
+	made, err := managedfields.NewDefaultFieldManager(types, world, world, world, kind.GVK, kind.GVK.GroupVersion(), subresource, ignored(kind, subresource))
+	if err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.managers[key] = made
+	return made, nil
+}
+
+// ignored are the fields that a write through this door cannot set, so that nobody is recorded as their owner: the status in
+// the main resource, and everything but the status in the status subresource.
+func ignored(kind *kinds.Kind, subresource string) map[fieldpath.APIVersion]fieldpath.Filter {
+	if kind.Subresource("status") == nil {
+		return nil
+	}
+	version := fieldpath.APIVersion(kind.GVK.GroupVersion().String())
+	set := func(paths ...fieldpath.Path) map[fieldpath.APIVersion]fieldpath.Filter {
+		return map[fieldpath.APIVersion]fieldpath.Filter{version: fieldpath.NewExcludeSetFilter(fieldpath.NewSet(paths...))}
+	}
+	switch subresource {
+	case "":
+		return set(fieldpath.MakePathOrDie("status"))
+	case "status":
+		return set(
+			fieldpath.MakePathOrDie("spec"),
+			fieldpath.MakePathOrDie("metadata", "deletionTimestamp"),
+			fieldpath.MakePathOrDie("metadata", "ownerReferences"),
+			fieldpath.MakePathOrDie("metadata", "labels"),
+		)
+	default:
+		return nil
+	}
+}
+
+// objects is what the library wants to know of the world: how to make, default and convert objects.
+type objects struct{ table *kinds.Table }
+
+// New makes an empty object that knows its kind, without which the library refuses it.
+func (o objects) New(gvk schema.GroupVersionKind) (runtime.Object, error) {
+	kind := o.table.ByKind(gvk)
+	if kind == nil {
+		return nil, runtime.NewNotRegisteredErrForKind("kinds", gvk)
+	}
+	obj := kind.New()
+	obj.GetObjectKind().SetGroupVersionKind(gvk)
+	return obj, nil
+}
+
+func (o objects) Default(obj runtime.Object) {
+	kind := o.table.ByKind(obj.GetObjectKind().GroupVersionKind())
+	if typed, ok := obj.(kinds.Object); ok && kind != nil && kind.Default != nil {
+		kind.Default(typed)
+	}
+}
+
+func (o objects) Convert(_, _, _ any) error { return fmt.Errorf("convert: not supported") }
+
+func (o objects) ConvertFieldLabel(_ schema.GroupVersionKind, label, value string) (string, string, error) {
+	return label, value, nil
+}
+
+// ConvertToVersion turns documents into typed objects, and one served version of a kind into another.
+func (o objects) ConvertToVersion(in runtime.Object, target runtime.GroupVersioner) (runtime.Object, error) {
+	gvk := in.GetObjectKind().GroupVersionKind()
+	wanted, ok := target.KindForGroupVersionKinds([]schema.GroupVersionKind{gvk})
+	if !ok {
+		if gv, isVersion := target.(schema.GroupVersion); isVersion {
+			wanted = gv.WithKind(gvk.Kind)
+		} else {
+			wanted = gvk
+		}
+	}
+	if document, ok := in.(*unstructured.Unstructured); ok {
+		obj, err := o.New(gvk)
+		if err != nil {
+			return nil, err
+		}
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(document.Object, obj); err != nil {
+			return nil, err
+		}
+		in = obj
+	}
+	if wanted == gvk {
+		return in, nil
+	}
+	from, to := o.table.ByKind(gvk), o.table.ByKind(wanted)
+	typed, ok := in.(kinds.Object)
+	if from == nil || to == nil || !ok || from.StoragePrefix != to.StoragePrefix {
+		return nil, runtime.NewNotRegisteredErrForKind("kinds", wanted)
+	}
+	return Convert(from, to, typed)
+}
+
+// Convert turns an object of one served version into another of the same resource.
+func Convert(from, to *kinds.Kind, obj kinds.Object) (kinds.Object, error) {
+	if from == to {
+		return obj, nil
+	}
+	var err error
+	if from.ToStorage != nil {
+		if obj, err = from.ToStorage(obj); err != nil {
+			return nil, err
+		}
+	}
+	if to.FromStorage != nil {
+		if obj, err = to.FromStorage(obj); err != nil {
+			return nil, err
+		}
+	}
+	obj.GetObjectKind().SetGroupVersionKind(to.GVK)
+	return obj, nil
+}

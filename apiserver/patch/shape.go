@@ -1,0 +1,5 @@
+package patch
+
+type shapes struct{}
+
+func newShapes() *shapes { return &shapes{} }

@@ -1,0 +1,189 @@
+package rest
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/cuppa-project/cuppa/apiserver/admission"
+	"github.com/cuppa-project/cuppa/apiserver/authn"
+	"github.com/cuppa-project/cuppa/apiserver/codec"
+	"github.com/cuppa-project/cuppa/apiserver/kinds"
+)
+
+// poster does what posting to a subresource means. The answer's kind is set.
+type poster func(s *Service, ctx context.Context, c *Call, body runtime.Object) (runtime.Object, error)
+
+// posters is the table of subresources that are posted to, by "resource/subresource". One with Into and without a row here is a
+// change of its parent.
+func posters() map[string]poster {
+	return map[string]poster{
+		"pods/eviction":         (*Service).evict,
+		"serviceaccounts/token": (*Service).token,
+	}
+}
+
+// Post creates through a subresource and returns the server's answer.
+func (s *Service) Post(ctx context.Context, c *Call, body runtime.Object) (runtime.Object, error) {
+	if post := posters()[c.Kind.Resource+"/"+c.Sub.Name]; post != nil {
+		return post(s, ctx, c, body)
+	}
+	if c.Sub.Into == nil {
+		return nil, apierrors.NewMethodNotSupported(s.row(c).gr, "create")
+	}
+	if meta, ok := body.(metav1.Object); ok {
+		if err := checkName(c, meta); err != nil {
+			return nil, err
+		}
+	}
+	_, err := s.update(ctx, c, func(old kinds.Object) (kinds.Object, bool, error) {
+		obj, err := c.Sub.Into(old, body)
+		if err == nil {
+			keepVersion(obj, body)
+		}
+		return obj, false, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return success(201, nil), nil
+}
+
+func success(code int32, details *metav1.StatusDetails) *metav1.Status {
+	status := &metav1.Status{Status: metav1.StatusSuccess, Code: code, Details: details}
+	codec.SetKind(status, codec.StatusKind)
+	return status
+}
+
+// evict deletes a pod politely. There are no disruption budgets to ask yet, so nothing stands in its way.
+func (s *Service) evict(ctx context.Context, c *Call, body runtime.Object) (runtime.Object, error) {
+	eviction, ok := body.(*policyv1.Eviction)
+	if !ok {
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("not an Eviction object: %T", body))
+	}
+	if eviction.Name != "" && eviction.Name != c.Name {
+		return nil, apierrors.NewBadRequest("name in URL does not match name in Eviction object")
+	}
+	opts := metav1.DeleteOptions{}
+	if eviction.DeleteOptions != nil {
+		opts = *eviction.DeleteOptions
+	}
+	call := *c
+	call.Sub, call.DryRun = nil, c.DryRun || len(opts.DryRun) > 0
+	if _, err := s.Delete(ctx, &call, opts); err != nil {
+		return nil, err
+	}
+	return success(201, nil), nil
+}
+
+const (
+	tokenDefault = int64(60 * 60)
+	tokenMin     = int64(10 * 60)
+	tokenMax     = int64(1) << 32
+)
+
+// token issues a service account token, bound to an object that must exist if the request names one.
+func (s *Service) token(ctx context.Context, c *Call, body runtime.Object) (runtime.Object, error) {
+	request, ok := body.(*authenticationv1.TokenRequest)
+	if !ok {
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("not a TokenRequest object: %T", body))
+	}
+	if s.Accounts == nil {
+		return nil, apierrors.NewServiceUnavailable("this server has no key to sign tokens with")
+	}
+	now, err := s.present(ctx, c, false)
+	if err != nil {
+		return nil, err
+	}
+	if request.Spec.ExpirationSeconds == nil || *request.Spec.ExpirationSeconds == 0 {
+		seconds := tokenDefault
+		request.Spec.ExpirationSeconds = &seconds
+	}
+	if faults := tokenFaults(request); len(faults) > 0 {
+		return nil, apierrors.NewInvalid(c.Sub.GVK.GroupKind(), c.Name, faults)
+	}
+	req := &admission.Request{
+		Operation: admission.Create, Kind: c.Kind, Subresource: c.Sub.Name, Namespace: c.Namespace, Name: c.Name,
+		Old: now.object, Body: request, User: c.User, DryRun: c.DryRun, Warn: c.Warn,
+	}
+	if err := s.Admission.Validate(ctx, req); err != nil {
+		return nil, err
+	}
+	private := authn.Kubernetes{Namespace: c.Namespace, Account: authn.Ref{Name: c.Name, UID: string(now.object.GetUID())}}
+	if err := s.bindToken(ctx, c, request.Spec.BoundObjectRef, &private); err != nil {
+		return nil, err
+	}
+	lifetime := time.Duration(*request.Spec.ExpirationSeconds) * time.Second
+	token, expires, err := s.Accounts.Issue(private, request.Spec.Audiences, lifetime)
+	if err != nil {
+		return nil, err
+	}
+	request.Name, request.Namespace = c.Name, c.Namespace
+	request.CreationTimestamp = metav1.Time{Time: s.Now().Truncate(time.Second)}
+	request.Status = authenticationv1.TokenRequestStatus{Token: token, ExpirationTimestamp: metav1.Time{Time: expires.Truncate(time.Second)}}
+	if len(request.Spec.Audiences) == 0 {
+		request.Spec.Audiences = []string{authn.DefaultIssuer}
+	}
+	codec.SetKind(request, c.Sub.GVK)
+	return request, nil
+}
+
+func tokenFaults(request *authenticationv1.TokenRequest) field.ErrorList {
+	path := field.NewPath("spec", "expirationSeconds")
+	switch seconds := *request.Spec.ExpirationSeconds; {
+	case seconds < tokenMin:
+		return field.ErrorList{field.Invalid(path, seconds, "may not specify a duration less than 10 minutes")}
+	case seconds > tokenMax:
+		return field.ErrorList{field.Invalid(path, seconds, "may not specify a duration larger than 2^32 seconds")}
+	}
+	return nil
+}
+
+// bindToken writes down what the token lives and dies with.
+func (s *Service) bindToken(ctx context.Context, c *Call, ref *authenticationv1.BoundObjectReference, private *authn.Kubernetes) error {
+	if ref == nil {
+		return nil
+	}
+	resource, namespace := "", c.Namespace
+	switch ref.Kind {
+	case "Pod":
+		resource = "pods"
+	case "Secret":
+		resource = "secrets"
+	case "Node":
+		resource, namespace = "nodes", ""
+	default:
+		return apierrors.NewBadRequest(fmt.Sprintf("cannot bind token for serviceaccount to type %s", ref.Kind))
+	}
+	bound, err := s.Live(ctx, corev1.SchemeGroupVersion.WithResource(resource), namespace, ref.Name)
+	if err != nil {
+		return err
+	}
+	if ref.UID != "" && ref.UID != bound.GetUID() {
+		return apierrors.NewConflict(corev1.Resource(resource), ref.Name, fmt.Errorf("the UID in the bound object reference (%s) does not match the UID in record. The object might have been deleted and then recreated", ref.UID))
+	}
+	named := &authn.Ref{Name: bound.GetName(), UID: string(bound.GetUID())}
+	switch pod := bound.(type) {
+	case *corev1.Pod:
+		if pod.Spec.ServiceAccountName != c.Name {
+			return apierrors.NewBadRequest(fmt.Sprintf("cannot bind token for serviceaccount %q to pod running with different serviceaccount name.", c.Name))
+		}
+		private.Pod = named
+		if pod.Spec.NodeName != "" {
+			private.Node = &authn.Ref{Name: pod.Spec.NodeName}
+		}
+	case *corev1.Secret:
+		private.Secret = named
+	case *corev1.Node:
+		private.Node = named
+	}
+	return nil
+}
