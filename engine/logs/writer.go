@@ -1,0 +1,189 @@
+package logs
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// Config describes a log to write.
+type Config struct {
+	Path    string
+	MaxSize int64            // bytes after which the file is rotated; 0: never
+	Keep    int              // rotated files to keep beside the current one
+	Now     func() time.Time // nil: time.Now
+}
+
+// Writer writes one container's log. Its methods may be called concurrently.
+type Writer struct {
+	cfg Config
+
+	mu   sync.Mutex
+	file *os.File
+	size int64
+	buf  []byte
+	out  line // the unfinished line of each stream
+	err  line
+}
+
+// line is an unfinished line.
+type line struct{ pending []byte }
+
+// Open opens the log at cfg.Path for appending, and makes its folder.
+func Open(cfg Config) (*Writer, error) {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	w := &Writer{cfg: cfg}
+	if err := os.MkdirAll(filepath.Dir(cfg.Path), 0o755); err != nil {
+		return nil, fmt.Errorf("make log folder: %w", err)
+	}
+	if err := w.open(); err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+func (w *Writer) open() error {
+	file, err := os.OpenFile(w.cfg.Path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o640)
+	if err != nil {
+		return fmt.Errorf("open log: %w", err)
+	}
+	info, err := file.Stat()
+	if err != nil {
+		file.Close()
+		return fmt.Errorf("open log: %w", err)
+	}
+	if w.file != nil {
+		w.file.Close()
+	}
+	w.file, w.size = file, info.Size()
+	return nil
+}
+
+// Write logs data that arrived on the stream s. Whole lines are written before it returns, in one system call; the rest waits for
+// its newline, for a full record's worth, or for Flush.
+func (w *Writer) Write(s Stream, data []byte) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := w.cfg.Now()
+	l := w.line(s)
+	buf := w.buf[:0]
+	for len(data) > 0 {
+		piece, newline := data, false
+		if i := bytes.IndexByte(data, '\n'); i >= 0 {
+			piece, newline = data[:i], true
+		}
+		if room := maxRecord - len(l.pending); len(piece) > room {
+			piece, newline = piece[:room], false
+		}
+		data = data[len(piece):]
+		switch full := len(l.pending)+len(piece) == maxRecord; {
+		case newline:
+			data = data[1:]
+			if len(l.pending) > 0 {
+				piece = append(l.pending, piece...)
+			}
+			buf = appendRecord(buf, now, s, false, piece)
+			l.pending = nil
+		case full && len(data) > 0:
+			buf = appendRecord(buf, now, s, true, append(l.pending, piece...))
+			l.pending = nil
+		default:
+			l.pending = append(l.pending, piece...)
+		}
+	}
+	return w.flush(buf)
+}
+
+// Flush ends the unfinished line of a stream, as at its end.
+func (w *Writer) Flush(s Stream) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	l := w.line(s)
+	if len(l.pending) == 0 {
+		return nil
+	}
+	buf := appendRecord(w.buf[:0], w.cfg.Now(), s, false, l.pending)
+	l.pending = nil
+	return w.flush(buf)
+}
+
+func (w *Writer) line(s Stream) *line {
+	if s == Stderr {
+		return &w.err
+	}
+	return &w.out
+}
+
+// flush writes whole records and rotates afterwards, so that a file always ends with a whole record.
+func (w *Writer) flush(buf []byte) error {
+	if len(buf) == 0 {
+		return nil
+	}
+	if cap(buf) <= 4096 { // most containers are quiet, so little is held for each
+		w.buf = buf[:0]
+	}
+	if w.file == nil {
+		return os.ErrClosed
+	}
+	n, err := w.file.Write(buf)
+	w.size += int64(n)
+	if err != nil {
+		return fmt.Errorf("write log: %w", err)
+	}
+	if w.cfg.MaxSize > 0 && w.size >= w.cfg.MaxSize {
+		return w.rotate()
+	}
+	return nil
+}
+
+// rotate moves the file and its predecessors one number up and begins a new one.
+func (w *Writer) rotate() error {
+	if w.cfg.Keep <= 0 {
+		if err := os.Remove(w.cfg.Path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("rotate log: %w", err)
+		}
+		return w.open()
+	}
+	for n := w.cfg.Keep - 1; n >= 0; n-- {
+		err := os.Rename(rotated(w.cfg.Path, n), rotated(w.cfg.Path, n+1))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("rotate log: %w", err)
+		}
+	}
+	return w.open()
+}
+
+// rotated names the n-th file of a log; 0 is the current one.
+func rotated(path string, n int) string {
+	if n == 0 {
+		return path
+	}
+	return path + "." + strconv.Itoa(n)
+}
+
+// Reopen opens the path again, after somebody else has renamed the file.
+func (w *Writer) Reopen() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.open()
+}
+
+// Close ends unfinished lines and closes the file.
+func (w *Writer) Close() error {
+	err := errors.Join(w.Flush(Stdout), w.Flush(Stderr))
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.file != nil {
+		err = errors.Join(err, w.file.Close())
+		w.file = nil
+	}
+	return err
+}
