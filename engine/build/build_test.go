@@ -1,0 +1,235 @@
+package build
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/moby/buildkit/client"
+	"github.com/tonistiigi/fsutil"
+
+	"github.com/cuppa-project/cuppa/engine/content"
+	"github.com/cuppa-project/cuppa/engine/image"
+	"github.com/cuppa-project/cuppa/engine/snapshot"
+)
+
+// bench is a builder on its own stores, with a client.
+type bench struct {
+	images  *image.Store
+	content *content.Store
+	builder *Builder
+	client  *client.Client
+}
+
+const busybox = "/bin/busybox"
+
+func open(t testing.TB) *bench {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: layers are mounted to be built")
+	}
+	if _, err := os.Stat(busybox); err != nil {
+		t.Skip("needs a static busybox (package busybox-static)")
+	}
+	dir := t.TempDir()
+	quiet := slog.New(slog.DiscardHandler)
+	layers, err := snapshot.Open(snapshot.Config{Dir: filepath.Join(dir, "layers"), Logger: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, err := content.Open(t.Context(), content.Config{Dir: filepath.Join(dir, "content"), Layers: layers, Logger: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	images, err := image.New(image.Options{Content: store})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := New(Config{Dir: filepath.Join(dir, "build"), Content: store, Images: images, Runtime: newChroot(t), Logger: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := client.New(t.Context(), "", client.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+		ours, theirs := net.Pipe()
+		go b.ServeConn(context.WithoutCancel(ctx), theirs)
+		return ours, nil
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		c.Close()
+		if err := errors.Join(b.Close(), store.Close()); err != nil {
+			t.Error(err)
+		}
+		checkMounts(t, dir)
+	})
+	return &bench{images, store, b, c}
+}
+
+func checkMounts(t testing.TB, dir string) {
+	t.Helper()
+	data, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(data)) {
+		if strings.Contains(line, dir) {
+			t.Errorf("mount left: %s", line)
+		}
+	}
+}
+
+// write makes a build context.
+func write(t testing.TB, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range files {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	data, err := os.ReadFile(busybox)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "busybox"), data, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// build builds a context and returns the image's ID and what the steps printed.
+func (b *bench) build(t testing.TB, dir, name string, attrs map[string]string) (id, output string, err error) {
+	t.Helper()
+	root, err := fsutil.NewFS(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	status := make(chan *client.SolveStatus)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for s := range status {
+			for _, v := range s.Vertexes {
+				if v.Completed != nil {
+					fmt.Fprintf(&out, "# %s cached=%v\n", v.Name, v.Cached)
+				}
+			}
+			for _, l := range s.Logs {
+				out.Write(l.Data)
+			}
+		}
+	}()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	resp, err := b.client.Solve(ctx, nil, client.SolveOpt{
+		Frontend: "dockerfile.v0", FrontendAttrs: attrs,
+		LocalMounts: map[string]fsutil.FS{"context": root, "dockerfile": root},
+		Exports:     []client.ExportEntry{{Type: "image", Attrs: map[string]string{"name": name}}},
+	}, status)
+	<-done
+	if err != nil {
+		return "", out.String(), err
+	}
+	return resp.ExporterResponse["containerimage.config.digest"], out.String(), nil
+}
+
+const threeSteps = `# syntax=docker/dockerfile:1
+FROM scratch
+COPY busybox /bin/busybox
+COPY word /etc/word
+RUN ["/bin/busybox", "sh", "-c", "/bin/busybox cat /etc/word; echo built > /made"]
+CMD ["/bin/busybox", "cat", "/made"]
+HEALTHCHECK CMD ["/bin/busybox", "true"]
+`
+
+func TestBuild(t *testing.T) {
+	b := open(t)
+	dir := write(t, map[string]string{"Dockerfile": threeSteps, "word": "hello from the context\n"})
+	started := time.Now()
+	id, out, err := b.build(t, dir, "app", nil)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	t.Logf("first build %v", time.Since(started))
+	if !strings.Contains(out, "hello from the context") {
+		t.Errorf("the RUN step's output is missing:\n%s", out)
+	}
+	img, err := b.images.Inspect(t.Context(), "app")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if img.ID.String() != id || img.Config.Config.Healthcheck == nil || len(img.Config.RootFS.DiffIDs) != 3 {
+		t.Errorf("built %s, stored %+v", id, img)
+	}
+	if _, err := b.images.PrepareRoot(t.Context(), "c", "app"); err != nil { // it runs at once
+		t.Fatal(err)
+	}
+	started = time.Now()
+	again, out, err := b.build(t, dir, "app", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("second build %v", time.Since(started))
+	if strings.Contains(out, "hello") || !strings.Contains(out, "cached=true") || again != id {
+		t.Errorf("the second build (%s after %s) did not come from the cache:\n%s", again, id, out)
+	}
+	if _, err := b.content.Sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.images.Save(t.Context(), io.Discard, "app"); err != nil {
+		t.Errorf("the built image cannot be saved: %v", err)
+	}
+	second := write(t, map[string]string{"Dockerfile": "FROM app AS base\nRUN [\"/bin/busybox\", \"cp\", \"/made\", \"/two\"]\nFROM base\nCOPY --from=base /two /three\nRUN --mount=type=cache,target=/cache [\"/bin/busybox\", \"touch\", \"/cache/x\"]\n"})
+	if _, out, err := b.build(t, second, "example.org/two:1", nil); err != nil {
+		t.Errorf("build on a local image: %v\n%s", err, out)
+	}
+	if _, err := b.images.Inspect(t.Context(), "example.org/two:1"); err != nil {
+		t.Error(err)
+	}
+	if freed, err := b.builder.Prune(t.Context(), true); err != nil || freed == 0 {
+		t.Errorf("prune freed %d, %v", freed, err)
+	}
+	if _, err := b.content.Sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.images.Save(t.Context(), io.Discard, "app", "example.org/two:1"); err != nil {
+		t.Errorf("pruning the cache broke an image: %v", err)
+	}
+}
+
+func TestBuildErrors(t *testing.T) {
+	b := open(t)
+	for _, tc := range []struct{ name, dockerfile, want string }{
+		{"unknown instruction", "FROM scratch\nRUNN x\n", "dockerfile parse error on line 2: unknown instruction: RUNN"},
+		{"missing file", "FROM scratch\nCOPY nosuch /x\n", `"/nosuch": not found`},
+		{"step fails", "FROM scratch\nCOPY busybox /busybox\nRUN [\"/busybox\", \"sh\", \"-c\", \"exit 3\"]\n", "exit code: 3"},
+		{"no such program", "FROM scratch\nCOPY busybox /b\nRUN [\"/nosuch\"]\n", "/nosuch"},
+		{"foreign syntax", "# syntax=example.org/other\nFROM scratch\n", "only docker/dockerfile is supported"},
+	} {
+		t.Run(strings.ReplaceAll(tc.name, " ", "_"), func(t *testing.T) {
+			_, out, err := b.build(t, write(t, map[string]string{"Dockerfile": tc.dockerfile}), "bad", nil)
+			if err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("got %v, want an error with %q\n%s", err, tc.want, out)
+			}
+		})
+	}
+	if list, err := b.images.List(t.Context()); err != nil || len(list) != 0 {
+		t.Errorf("failed builds left images: %v, %v", list, err)
+	}
+}

@@ -1,0 +1,225 @@
+// Package content is the store everything of the engine lies in: blobs by digest, names of images, layers, leases, and the collection of
+// what nothing refers to any more.
+//
+// It is containerd's libraries in this process, in one namespace for pods, builds and the Docker door, so that what one of them made
+// the others see at once. It knows no image format: package image does. Start with Open.
+package content
+
+import (
+	"context"
+	"crypto/rand"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/diff"
+	"github.com/containerd/containerd/v2/core/diff/apply"
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/containerd/containerd/v2/core/metadata"
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/containerd/v2/pkg/gc"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/containerd/containerd/v2/plugins/content/local"
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/cuppa-project/cuppa/engine/snapshot"
+	"github.com/cuppa-project/cuppa/internal/errkind"
+)
+
+// Namespace is the one containerd namespace of an engine.
+const Namespace = "cuppa"
+
+// temporary marks leases that belong to one piece of work: none of them means anything after a restart.
+const temporary = "cuppa.dev/temporary"
+
+// Config says where the store is.
+type Config struct {
+	Dir    string
+	Layers *snapshot.Driver // the open layer store; closed with the Store
+	Logger *slog.Logger     // nil: slog.Default()
+}
+
+// Store is the open store. Every method is safe for concurrent use.
+type Store struct {
+	dir    string
+	log    *slog.Logger
+	layers *snapshot.Driver
+	blobs  content.Store
+	db     *metadata.DB
+	dirty  chan struct{} // holds a token when something was removed since the last collection
+}
+
+// Open opens or makes the store. A second process on the same folder is refused as Unavailable.
+func Open(ctx context.Context, cfg Config) (*Store, error) {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	// The decompressor would otherwise run igzip or unpigz from PATH if it finds them: an engine whose results depend on what else is
+	// installed is not self-contained.
+	for _, name := range []string{"CONTAINERD_DISABLE_IGZIP", "CONTAINERD_DISABLE_PIGZ"} {
+		if err := os.Setenv(name, "1"); err != nil {
+			return nil, errkind.New(errkind.Internal, "open content store: %w", err)
+		}
+	}
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return nil, Wrap(err, "open content store")
+	}
+	path := filepath.Join(cfg.Dir, "meta.db")
+	boltDB, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: 2 * time.Second, FreelistType: bolt.FreelistMapType, NoFreelistSync: true})
+	if err == bolt.ErrTimeout {
+		return nil, errkind.New(errkind.Unavailable, "open content store %s: another process uses it", cfg.Dir)
+	}
+	if err != nil {
+		return nil, Wrap(err, "open content store %s", path)
+	}
+	s := &Store{dir: cfg.Dir, log: cfg.Logger, layers: cfg.Layers, dirty: make(chan struct{}, 1)}
+	if err := s.open(ctx, boltDB); err != nil {
+		boltDB.Close()
+		return nil, Wrap(err, "open content store %s", cfg.Dir)
+	}
+	return s, nil
+}
+
+func (s *Store) open(ctx context.Context, boltDB *bolt.DB) error {
+	blobs, err := local.NewStore(s.dir)
+	if err != nil {
+		return err
+	}
+	s.blobs = blobs
+	s.db = metadata.NewDB(boltDB, blobs, map[string]snapshots.Snapshotter{s.layers.Name: s.layers.Snapshotter})
+	if err := s.db.Init(ctx); err != nil {
+		return err
+	}
+	s.db.RegisterMutationCallback(func(removed bool) {
+		if removed {
+			s.Collect()
+		}
+	})
+	if err := s.dropLeases(s.Context(ctx)); err != nil {
+		return err
+	}
+	s.Collect() // whatever a crash left behind goes in the first collection
+	return nil
+}
+
+// dropLeases forgets the work of an earlier life of this store.
+func (s *Store) dropLeases(ctx context.Context) error {
+	list, err := s.Leases().List(ctx, `labels."`+temporary+`"`)
+	if err != nil {
+		return err
+	}
+	for _, lease := range list {
+		if err := s.Leases().Delete(ctx, lease); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Close closes the store and its layer store.
+func (s *Store) Close() error {
+	err := s.db.Close()
+	if lerr := s.layers.Close(); err == nil {
+		err = lerr
+	}
+	return err
+}
+
+// Dir is the folder of the store.
+func (s *Store) Dir() string { return s.dir }
+
+// DB is the metadata database, for BuildKit, which joins the store at that level.
+func (s *Store) DB() *metadata.DB { return s.db }
+
+// Blobs is the content store.
+func (s *Store) Blobs() content.Store { return s.db.ContentStore() }
+
+// Images is the table of image names.
+func (s *Store) Images() images.Store { return metadata.NewImageStore(s.db) }
+
+// Leases is the table of leases.
+func (s *Store) Leases() leases.Manager { return metadata.NewLeaseManager(s.db) }
+
+// Layers is the layer store as the metadata knows it; LayerDriver is its driver's name.
+func (s *Store) Layers() snapshots.Snapshotter { return s.db.Snapshotter(s.layers.Name) }
+
+// LayerDriver names the snapshot driver in use.
+func (s *Store) LayerDriver() string { return s.layers.Name }
+
+// LayerDir is where the layers' files are.
+func (s *Store) LayerDir() string { return s.layers.Dir }
+
+// Applier unpacks a layer blob onto mounts.
+func (s *Store) Applier() diff.Applier { return apply.NewFileSystemApplier(s.Blobs()) }
+
+// Context returns a context that speaks to this store: containerd's libraries find the namespace in it.
+func (s *Store) Context(ctx context.Context) context.Context {
+	return namespaces.WithNamespace(ctx, Namespace)
+}
+
+// Lease keeps everything written under the returned context from being collected until done is called. Work takes a lease first, writes,
+// then makes the references that keep what it wrote, then lets the lease go: an interruption at any point leaves only garbage.
+func (s *Store) Lease(ctx context.Context) (_ context.Context, done func(), _ error) {
+	ctx = s.Context(ctx)
+	lease, err := s.Leases().Create(ctx, leases.WithID("cuppa-"+rand.Text()), leases.WithLabel(temporary, "true"), leases.WithExpiration(24*time.Hour))
+	if err != nil {
+		return nil, nil, Wrap(err, "take lease")
+	}
+	done = func() {
+		if err := s.Leases().Delete(context.WithoutCancel(ctx), lease); err != nil {
+			s.log.Error("lease was not released", "lease", lease.ID, "err", err)
+		}
+		s.Collect()
+	}
+	return leases.WithLease(ctx, lease.ID), done, nil
+}
+
+// Collect asks for a collection soon. It never waits for one.
+func (s *Store) Collect() {
+	select {
+	case s.dirty <- struct{}{}:
+	default:
+	}
+}
+
+// Sweep collects now and returns when the room is free again. Only Run and an explicit prune call it: removing large layers takes seconds.
+func (s *Store) Sweep(ctx context.Context) (gc.Stats, error) {
+	stats, err := s.db.GarbageCollect(s.Context(ctx))
+	if err != nil {
+		return nil, Wrap(err, "collect garbage")
+	}
+	return stats, nil
+}
+
+// Run collects in the background until ctx ends. It waits for a moment of calm after each change, since work comes in bursts and one
+// collection reads the whole metadata.
+func (s *Store) Run(ctx context.Context) error {
+	const calm = 500 * time.Millisecond
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-s.dirty:
+		}
+		timer := time.NewTimer(calm)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		case <-timer.C:
+		}
+		select { // removals during the wait are part of this collection
+		case <-s.dirty:
+		default:
+		}
+		started := time.Now()
+		if _, err := s.Sweep(ctx); err != nil && ctx.Err() == nil {
+			s.log.Error("garbage was not collected", "err", err)
+			continue
+		}
+		s.log.Debug("garbage collected", "took", time.Since(started))
+	}
+}

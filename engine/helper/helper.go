@@ -1,0 +1,160 @@
+// Package helper carries the cuppa-helper program inside cuppa, and connects to the supervisor that it is in one of its modes.
+//
+// It is no supervisor itself and knows no containers. Start is its one entry.
+package helper
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cuppa-project/cuppa/engine/supervisor"
+	"github.com/cuppa-project/cuppa/internal/errkind"
+)
+
+//go:generate sh -c "cd ../.. && CGO_ENABLED=1 go build -trimpath -tags 'seccomp osusergo netgo' -ldflags '-s -w -linkmode external -extldflags -static' -o engine/helper/dist/cuppa-helper ./cmd/cuppa-helper"
+
+// dist holds the built program, or only a note in a tree where it has not been built yet.
+//
+//go:embed dist
+var dist embed.FS
+
+// Config says where the supervisor works.
+type Config struct {
+	RunDir   string // lost at reboot; one supervisor for each
+	StateDir string // survives a reboot
+	Log      *slog.Logger
+}
+
+// Program returns the embedded program.
+func Program() ([]byte, error) {
+	program, err := dist.ReadFile("dist/cuppa-helper")
+	if err != nil {
+		return nil, errkind.New(errkind.Precondition, "this program was built without its helper, which runs containers: build with make")
+	}
+	return program, nil
+}
+
+// Start returns a client of the supervisor of cfg.RunDir, and starts that supervisor if none is running. The supervisor is in a
+// session of its own and outlives the caller. One of another build keeps its containers and serves on, as long as the protocol is
+// one that both speak.
+func Start(ctx context.Context, cfg Config) (*supervisor.Client, error) {
+	program, err := Program()
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(program)
+	build := hex.EncodeToString(sum[:8])
+	client := supervisor.New(filepath.Join(cfg.RunDir, "supervisor.sock"), build)
+	hello, err := client.Hello(ctx)
+	if err == nil {
+		if hello.Build != build {
+			cfg.Log.Info("supervisor of another build serves on", "pid", hello.Pid, "containers", hello.Containers)
+		}
+		return client, nil
+	}
+	if !errors.Is(err, errkind.Unavailable) {
+		return nil, err
+	}
+	if err := spawn(ctx, cfg, program, build); err != nil {
+		// Another cuppa may have been first; then its supervisor is ours too.
+		if _, herr := client.Hello(ctx); herr == nil {
+			return client, nil
+		}
+		return nil, err
+	}
+	_, err = client.Hello(ctx)
+	return client, err
+}
+
+// spawn runs the program from sealed memory and waits until it is ready.
+func spawn(ctx context.Context, cfg Config, program []byte, build string) error {
+	if err := os.MkdirAll(cfg.RunDir, 0o711); err != nil {
+		return fmt.Errorf("make run folder: %w", err)
+	}
+	exe, err := sealed(program)
+	if err != nil {
+		return err
+	}
+	defer exe.Close()
+	logFile, err := os.OpenFile(filepath.Join(cfg.RunDir, "supervisor.log"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return fmt.Errorf("open supervisor log: %w", err)
+	}
+	defer logFile.Close()
+	r, w, err := os.Pipe()
+	if err != nil {
+		return fmt.Errorf("make pipe: %w", err)
+	}
+	defer r.Close()
+	cmd := exec.CommandContext(ctx, "/proc/"+strconv.Itoa(os.Getpid())+"/fd/"+strconv.Itoa(int(exe.Fd())))
+	cmd.Args = []string{"cuppa-helper", "launch", "-run-dir", cfg.RunDir, "-state-dir", cfg.StateDir, "-build", build}
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
+	cmd.Dir = "/"
+	cmd.Stdout, cmd.Stderr = logFile, logFile
+	cmd.ExtraFiles = []*os.File{w}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	err = cmd.Run() // the launcher starts the supervisor and ends, so that the supervisor is nobody's child
+	w.Close()
+	if err != nil {
+		return errkind.New(errkind.Unavailable, "start supervisor: %w", err)
+	}
+	stop := context.AfterFunc(ctx, func() { r.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	answer, err := io.ReadAll(r)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		return errkind.New(errkind.Unavailable, "start supervisor: %w", err)
+	}
+	if text := string(bytes.TrimSpace(answer)); text != "ready" {
+		if text == "" {
+			text = "it ended at once, see " + logFile.Name()
+		}
+		return errkind.New(errkind.Unavailable, "start supervisor: %s", text)
+	}
+	return nil
+}
+
+// sealed puts a program into memory that nobody can change any more, not even a container that gets hold of it.
+func sealed(program []byte) (*os.File, error) {
+	fd, err := unix.MemfdCreate("cuppa-helper", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|unix.MFD_EXEC)
+	if err == unix.EINVAL { // kernels before 6.3 know no MFD_EXEC, and always allow it
+		fd, err = unix.MemfdCreate("cuppa-helper", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("make memory file: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), "cuppa-helper")
+	if _, err := f.Write(program); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("write memory file: %w", err)
+	}
+	const seals = unix.F_SEAL_SEAL | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE
+	if _, err := unix.FcntlInt(f.Fd(), unix.F_ADD_SEALS, seals); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("seal memory file: %w", err)
+	}
+	// Executing a file that is open for writing fails, so it is opened anew.
+	again, err := os.Open("/proc/self/fd/" + strconv.Itoa(int(f.Fd())))
+	f.Close()
+	if err != nil {
+		return nil, fmt.Errorf("open memory file: %w", err)
+	}
+	return again, nil
+}

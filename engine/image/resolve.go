@@ -1,0 +1,117 @@
+package image
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/containerd/errdefs"
+	"github.com/containerd/platforms"
+
+	"github.com/cuppa-project/cuppa/engine/content"
+	"github.com/cuppa-project/cuppa/internal/errkind"
+)
+
+// List returns all images, newest first.
+func (s *Store) List(ctx context.Context) ([]Image, error) {
+	records, err := s.records(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return s.collectImages(ctx, records)
+}
+
+// Resolve finds an image by name, by ID or by the beginning of an ID, in docker's order: a full ID, then a name, then a short ID.
+// NotFound in docker's words if there is none.
+func (s *Store) Resolve(ctx context.Context, ref string) (Image, error) {
+	if img, ok, err := s.byName(ctx, ref); ok || err != nil {
+		return img, err
+	}
+	list, err := s.List(ctx)
+	if err != nil {
+		return Image{}, err
+	}
+	return find(list, ref)
+}
+
+// byName is the short way for the commonest case: one record instead of all. It does not apply where all names of the image are wanted.
+func (s *Store) byName(ctx context.Context, ref string) (Image, bool, error) {
+	if strings.HasPrefix(ref, "sha256:") {
+		return Image{}, false, nil
+	}
+	name, err := FullName(ref)
+	if err != nil {
+		return Image{}, false, nil
+	}
+	record, err := s.content.Images().Get(s.content.Context(ctx), name)
+	if errdefs.IsNotFound(err) {
+		return Image{}, false, nil
+	}
+	if err != nil {
+		return Image{}, false, content.Wrap(err, "find image %q", ref)
+	}
+	d, err := s.detail(ctx, record.Target)
+	if err != nil {
+		return Image{}, false, content.Wrap(err, "read image %q", ref)
+	}
+	img := newImage(record.Target, d)
+	img.addName(record)
+	return *img, true, nil
+}
+
+// Inspect is Resolve with all names the image has.
+func (s *Store) Inspect(ctx context.Context, ref string) (Image, error) {
+	list, err := s.List(ctx)
+	if err != nil {
+		return Image{}, err
+	}
+	return find(list, ref)
+}
+
+// find decides which image of the list ref means.
+func find(list []Image, ref string) (Image, error) {
+	for _, img := range list {
+		if ref == img.ID.String() || ref == img.ID.Encoded() {
+			return img, nil
+		}
+	}
+	if !strings.HasPrefix(ref, "sha256:") {
+		named, err := ParseName(ref)
+		if err != nil {
+			return Image{}, err
+		}
+		short := ShortName(named.String())
+		for _, img := range list {
+			if slices.Contains(img.Tags, short) || slices.Contains(img.Digests, short) {
+				return img, nil
+			}
+		}
+	}
+	hex, ok := idPrefix(ref)
+	if !ok {
+		return Image{}, noSuchImage(ref)
+	}
+	var found []Image
+	for _, img := range list {
+		if strings.HasPrefix(img.ID.Encoded(), hex) || img.Target.Digest.Encoded() == hex || img.Manifest.Encoded() == hex {
+			found = append(found, img)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return Image{}, noSuchImage(ref)
+	case 1:
+		return found[0], nil
+	}
+	return Image{}, errkind.New(errkind.Invalid, "image ID %q is ambiguous: it begins %d images", ref, len(found))
+}
+
+// noSuchImage words it as docker does: with the tag that was meant.
+func noSuchImage(ref string) error {
+	if !strings.HasPrefix(ref, "sha256:") {
+		ref = ShortName(ref)
+	}
+	return errkind.New(errkind.NotFound, "No such image: %s", ref)
+}
+
+func hostPlatform() string { return platforms.Format(platforms.DefaultSpec()) }

@@ -1,0 +1,353 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/opencontainers/cgroups"
+	_ "github.com/opencontainers/cgroups/devices" // plugs the device rules into the cgroup manager
+	"github.com/opencontainers/cgroups/manager"
+	"github.com/opencontainers/runc/libcontainer"
+	"github.com/opencontainers/runc/libcontainer/specconv"
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/cuppa-project/cuppa/engine/container"
+	"github.com/cuppa-project/cuppa/engine/supervisor/wire"
+	"github.com/cuppa-project/cuppa/internal/errkind"
+)
+
+// ctr is one container. Its operations exclude each other by op; what others may look at at any time is under mu.
+type ctr struct {
+	spec   container.Spec
+	io     *stdio
+	exited chan struct{} // closed when the exit is recorded
+
+	op      sync.Mutex
+	runc    *libcontainer.Container // nil unless it runs
+	cgroup  cgroups.Manager
+	deleted bool
+
+	mu     sync.Mutex
+	status container.Status
+	pidfd  *os.File
+}
+
+func (c *ctr) snapshot() container.Status {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	st := c.status
+	st.Labels = maps.Clone(st.Labels)
+	return st
+}
+
+// change edits the status.
+func (c *ctr) change(f func(*container.Status)) container.Status {
+	c.mu.Lock()
+	f(&c.status)
+	c.mu.Unlock()
+	return c.snapshot()
+}
+
+func (s *Server) rootDir(id string) string { return filepath.Join(s.cfg.RunDir, "rootfs", id) }
+func (s *Server) runcDir() string          { return filepath.Join(s.cfg.RunDir, "runc") }
+func (s *Server) pipeDir(id string) string { return filepath.Join(s.cfg.RunDir, "containers", id) }
+
+func (s *Server) newCtr(spec container.Spec, st container.Status) *ctr {
+	return &ctr{spec: spec, status: st, exited: make(chan struct{}), io: newStdio(spec, s.pipeDir(spec.ID), &s.buffers, s.log)}
+}
+
+func (s *Server) create(_ context.Context, spec container.Spec) (any, error) {
+	if err := validID(spec.ID); err != nil {
+		return nil, err
+	}
+	if spec.OCI == nil || spec.OCI.Process == nil || spec.OCI.Linux == nil {
+		return nil, errkind.New(errkind.Invalid, "container %q needs a process and a linux part", spec.ID)
+	}
+	if notes := s.rights.clamp(spec.OCI.Process); len(notes) > 0 {
+		s.log.Info("limits clamped", "container", spec.ID, "limits", notes)
+	}
+	c := s.newCtr(spec, container.Status{ID: spec.ID, State: container.Created, CreatedAt: time.Now(), Labels: spec.Labels,
+		LogPath: spec.LogPath})
+	c.op.Lock()
+	defer c.op.Unlock()
+	s.mu.Lock()
+	if _, ok := s.containers[spec.ID]; ok || s.closing {
+		defer s.mu.Unlock()
+		if s.closing {
+			return nil, errkind.New(errkind.Unavailable, "supervisor is shutting down")
+		}
+		return nil, errkind.New(errkind.Exists, "container %q already exists", spec.ID)
+	}
+	s.containers[spec.ID] = c
+	s.mu.Unlock()
+	if err := s.persist(c); err != nil {
+		s.forget(c)
+		return nil, err
+	}
+	s.events.publish(container.EventCreated, c.snapshot())
+	return nil, nil
+}
+
+// persist writes a new container's folder and opens its log.
+func (s *Server) persist(c *ctr) error {
+	dir := s.stateDir(c.spec.ID)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make container folder: %w", err)
+	}
+	err := writeJSON(filepath.Join(dir, specFile), c.spec, false)
+	if err == nil {
+		err = s.save(c, false)
+	}
+	if err == nil {
+		err = c.io.openLog()
+	}
+	if err != nil {
+		return errors.Join(err, os.RemoveAll(dir))
+	}
+	return nil
+}
+
+func (s *Server) save(c *ctr, sync bool) error {
+	return writeJSON(filepath.Join(s.stateDir(c.spec.ID), statusFile), c.snapshot(), sync)
+}
+
+func (s *Server) forget(c *ctr) {
+	c.deleted = true
+	s.mu.Lock()
+	delete(s.containers, c.spec.ID)
+	s.mu.Unlock()
+}
+
+func (s *Server) start(ctx context.Context, in wire.ID) (any, error) {
+	c, err := s.find(in.ID)
+	if err != nil {
+		return nil, err
+	}
+	c.op.Lock()
+	defer c.op.Unlock()
+	st := c.snapshot()
+	if st.State == container.Running || st.State == container.Paused {
+		return nil, nil
+	}
+	if err := st.State.Move(container.Running); err != nil {
+		return nil, err
+	}
+	if c.deleted {
+		return nil, errkind.New(errkind.NotFound, "container %q does not exist", in.ID)
+	}
+	pid, err := s.launch(c)
+	if err != nil {
+		err = startError(err)
+		s.failed(c, err)
+		return nil, err
+	}
+	st = c.change(func(st *container.Status) {
+		st.State, st.Pid, st.StartedAt = container.Running, pid, time.Now()
+	})
+	if err := s.save(c, false); err != nil {
+		s.log.Warn("container status not saved", "container", in.ID, "err", err)
+	}
+	s.events.publish(container.EventStarted, st)
+	go s.watch(c, pid)
+	return nil, nil
+}
+
+// launch mounts the root and runs the first process. After a failure nothing is left but the pipes' folder.
+func (s *Server) launch(c *ctr) (pid int, err error) {
+	id := c.spec.ID
+	root := s.rootDir(id)
+	if err := os.MkdirAll(root, 0o711); err != nil {
+		return 0, fmt.Errorf("make root folder: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.release(c))
+		}
+	}()
+	if err := mountAll(root, c.spec.RootFS); err != nil {
+		return 0, err
+	}
+	if err := s.fromImage(c, root); err != nil {
+		return 0, err
+	}
+	spec, err := s.runnable(c)
+	if err != nil {
+		return 0, err
+	}
+	config, err := specconv.CreateLibcontainerConfig(&specconv.CreateOpts{CgroupName: id, Spec: spec})
+	if err != nil {
+		return 0, errkind.New(errkind.Invalid, "container %q: %w", id, err)
+	}
+	if err := os.MkdirAll(s.runcDir(), 0o700); err != nil {
+		return 0, fmt.Errorf("make runtime folder: %w", err)
+	}
+	c.runc, err = libcontainer.Create(s.runcDir(), id, config)
+	if err != nil {
+		return 0, err
+	}
+	if c.cgroup, err = manager.New(config.Cgroups); err != nil {
+		return 0, err
+	}
+	return s.runInit(c, spec.Process)
+}
+
+// fromImage does what needs the image's files: looks up the user and fills volumes. The user found is kept for later processes.
+func (s *Server) fromImage(c *ctr, root string) error {
+	if err := fillAll(root, c.spec.Fills); err != nil {
+		return err
+	}
+	if c.spec.User == "" {
+		return nil
+	}
+	process := *c.spec.OCI.Process
+	user, err := lookUp(root, c.spec.User, process.User.AdditionalGids, c.spec.StrictGroups)
+	if err != nil {
+		return err
+	}
+	process.User, c.spec.User = user, ""
+	oci := *c.spec.OCI
+	oci.Process = &process
+	c.spec.OCI = &oci
+	return writeJSON(filepath.Join(s.stateDir(c.spec.ID), specFile), c.spec, false)
+}
+
+// runnable completes the specification: its root, and the reaper in front of its process.
+func (s *Server) runnable(c *ctr) (*specs.Spec, error) {
+	spec := *c.spec.OCI
+	root := specs.Root{}
+	if spec.Root != nil {
+		root = *spec.Root
+	}
+	root.Path = s.rootDir(c.spec.ID)
+	spec.Root = &root
+	process := *spec.Process
+	process.Terminal = c.spec.Terminal
+	if process.Cwd == "" {
+		process.Cwd = "/"
+	}
+	if c.spec.Init {
+		source, err := s.reaper()
+		if err != nil {
+			return nil, err
+		}
+		const inside = "/dev/cuppa-init"
+		spec.Mounts = append(append([]specs.Mount{}, spec.Mounts...), specs.Mount{Destination: inside, Type: "bind",
+			Source: source, Options: []string{"bind", "ro", "nosuid"}})
+		process.Args = append([]string{inside, "reap"}, process.Args...)
+	}
+	spec.Process = &process
+	return &spec, nil
+}
+
+// reaper returns the path of a copy of this program that can be bind-mounted, which the sealed memory it runs from cannot.
+func (s *Server) reaper() (string, error) {
+	path := filepath.Join(s.cfg.RunDir, "reap")
+	if _, err := os.Stat(path); err == nil {
+		return path, nil
+	}
+	data, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		return "", fmt.Errorf("read own program: %w", err)
+	}
+	tmp, err := os.CreateTemp(s.cfg.RunDir, "reap-")
+	if err != nil {
+		return "", fmt.Errorf("write reaper: %w", err)
+	}
+	_, err = tmp.Write(data)
+	err = errors.Join(err, tmp.Chmod(0o555), tmp.Close())
+	if err == nil {
+		err = os.Rename(tmp.Name(), path)
+	}
+	if err != nil {
+		os.Remove(tmp.Name())
+		return "", fmt.Errorf("write reaper: %w", err)
+	}
+	return path, nil
+}
+
+// failed records that a container could not be started.
+func (s *Server) failed(c *ctr, err error) {
+	c.io.finish()
+	st := c.change(func(st *container.Status) {
+		st.State, st.ExitCode, st.Error, st.FinishedAt = container.Exited, 128, err.Error(), time.Now()
+	})
+	if err := s.save(c, false); err != nil {
+		s.log.Warn("container status not saved", "container", c.spec.ID, "err", err)
+	}
+	close(c.exited)
+	s.events.publish(container.EventExited, st)
+}
+
+// release takes away what a container has while it runs: cgroups, root mount, pipes.
+func (s *Server) release(c *ctr) error {
+	var errs []error
+	if c.runc != nil {
+		if err := c.runc.Destroy(); err != nil {
+			errs = append(errs, fmt.Errorf("destroy container: %w", err))
+		} else {
+			c.runc, c.cgroup = nil, nil
+		}
+	}
+	root := s.rootDir(c.spec.ID)
+	if err := unmountAll(root); err != nil {
+		errs = append(errs, err)
+	} else if err := os.Remove(root); err != nil && !errors.Is(err, os.ErrNotExist) {
+		errs = append(errs, fmt.Errorf("remove root folder: %w", err))
+	}
+	if err := os.RemoveAll(s.pipeDir(c.spec.ID)); err != nil {
+		errs = append(errs, fmt.Errorf("remove pipes: %w", err))
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Server) delete(ctx context.Context, in wire.Delete) (any, error) {
+	c, err := s.find(in.ID)
+	if err != nil {
+		return nil, nil
+	}
+	c.op.Lock()
+	defer c.op.Unlock()
+	if c.deleted {
+		return nil, nil
+	}
+	if st := c.snapshot().State; st == container.Running || st == container.Paused {
+		if !in.Force {
+			return nil, errkind.New(errkind.Precondition, "container %q is %s", in.ID, st)
+		}
+		if err := c.kill(); err != nil {
+			return nil, err
+		}
+		select {
+		case <-c.exited:
+		case <-ctx.Done():
+			return nil, errkind.New(errkind.Unavailable, "delete container %q: %w", in.ID, ctx.Err())
+		}
+	}
+	c.io.finish()
+	if err := s.release(c); err != nil {
+		return nil, fmt.Errorf("delete container %q: %w", in.ID, err)
+	}
+	if err := os.RemoveAll(s.stateDir(in.ID)); err != nil {
+		return nil, fmt.Errorf("delete container %q: %w", in.ID, err)
+	}
+	s.forget(c)
+	s.events.publish(container.EventDeleted, c.snapshot())
+	return nil, nil
+}
+
+func (s *Server) reopenLog(_ context.Context, in wire.ID) (any, error) {
+	c, err := s.find(in.ID)
+	if err != nil {
+		return nil, err
+	}
+	if st := c.snapshot().State; st == container.Exited || c.spec.LogPath == "" {
+		return nil, errkind.New(errkind.Precondition, "container %q writes no log", in.ID)
+	}
+	return nil, c.io.reopenLog()
+}

@@ -1,0 +1,121 @@
+package server
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/cuppa-project/cuppa/engine/container"
+	"github.com/cuppa-project/cuppa/internal/errkind"
+)
+
+// Each container has a folder StateDir/ID with spec.json, written once, and status.json, rewritten at each step of its life. An
+// exit is synced to the disk.
+const (
+	specFile   = "spec.json"
+	statusFile = "status.json"
+)
+
+func (s *Server) stateDir(id string) string { return filepath.Join(s.cfg.StateDir, id) }
+
+// validID refuses what would not be one plain folder name.
+func validID(id string) error {
+	ok := id != "" && len(id) <= 200 && !strings.HasPrefix(id, ".")
+	for _, r := range id {
+		ok = ok && (r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_-.+", r))
+	}
+	if !ok {
+		return errkind.New(errkind.Invalid, "ID %q must consist of letters, digits and _ - . +", id)
+	}
+	return nil
+}
+
+// writeJSON replaces a file as a whole.
+func writeJSON(path string, v any, sync bool) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", path, err)
+	}
+	tmp := path + ".new"
+	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return fmt.Errorf("write record: %w", err)
+	}
+	_, err = f.Write(data)
+	if err == nil && sync {
+		err = f.Sync()
+	}
+	err = errors.Join(err, f.Close())
+	if err == nil {
+		err = os.Rename(tmp, path)
+	}
+	if err != nil {
+		os.Remove(tmp)
+		return fmt.Errorf("write record: %w", err)
+	}
+	if !sync {
+		return nil
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return fmt.Errorf("sync record: %w", err)
+	}
+	defer dir.Close()
+	if err := dir.Sync(); err != nil {
+		return fmt.Errorf("sync record: %w", err)
+	}
+	return nil
+}
+
+func readJSON(path string, v any) error {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(data, v); err != nil {
+		return fmt.Errorf("decode %s: %w", path, err)
+	}
+	return nil
+}
+
+// record is a container as its folder tells.
+type record struct {
+	spec   container.Spec
+	status container.Status
+}
+
+// records reads all folders. A folder whose creation was not finished is removed.
+func (s *Server) records() ([]record, error) {
+	entries, err := os.ReadDir(s.cfg.StateDir)
+	if err != nil {
+		return nil, fmt.Errorf("read state folder: %w", err)
+	}
+	var all []record
+	for _, e := range entries {
+		if !e.IsDir() || validID(e.Name()) != nil {
+			continue
+		}
+		var r record
+		dir := s.stateDir(e.Name())
+		err := readJSON(filepath.Join(dir, specFile), &r.spec)
+		if err == nil {
+			err = readJSON(filepath.Join(dir, statusFile), &r.status)
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			err = os.RemoveAll(dir)
+			if err == nil {
+				continue
+			}
+		}
+		if err != nil {
+			s.log.Warn("container record is unreadable", "container", e.Name(), "err", err)
+			continue
+		}
+		all = append(all, r)
+	}
+	return all, nil
+}

@@ -1,0 +1,73 @@
+package server
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// rights is what this process may give to containers. Without CAP_SYS_RESOURCE it can neither raise a hard limit nor make a process
+// safer from the out-of-memory killer than it is itself, and a start that tries to fails.
+type rights struct {
+	sysResource bool
+	oomScoreAdj int
+	hard        map[string]uint64
+}
+
+// rlimits names the limits as OCI does.
+func rlimits() map[string]int {
+	return map[string]int{
+		"RLIMIT_AS": unix.RLIMIT_AS, "RLIMIT_CORE": unix.RLIMIT_CORE, "RLIMIT_CPU": unix.RLIMIT_CPU,
+		"RLIMIT_DATA": unix.RLIMIT_DATA, "RLIMIT_FSIZE": unix.RLIMIT_FSIZE, "RLIMIT_LOCKS": unix.RLIMIT_LOCKS,
+		"RLIMIT_MEMLOCK": unix.RLIMIT_MEMLOCK, "RLIMIT_MSGQUEUE": unix.RLIMIT_MSGQUEUE, "RLIMIT_NICE": unix.RLIMIT_NICE,
+		"RLIMIT_NOFILE": unix.RLIMIT_NOFILE, "RLIMIT_NPROC": unix.RLIMIT_NPROC, "RLIMIT_RSS": unix.RLIMIT_RSS,
+		"RLIMIT_RTPRIO": unix.RLIMIT_RTPRIO, "RLIMIT_RTTIME": unix.RLIMIT_RTTIME,
+		"RLIMIT_SIGPENDING": unix.RLIMIT_SIGPENDING, "RLIMIT_STACK": unix.RLIMIT_STACK,
+	}
+}
+
+func probeRights() rights {
+	r := rights{hard: map[string]uint64{}}
+	head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&head, &data[0]); err == nil {
+		r.sysResource = data[0].Effective&(1<<unix.CAP_SYS_RESOURCE) != 0
+	}
+	if text, err := os.ReadFile("/proc/self/oom_score_adj"); err == nil {
+		r.oomScoreAdj, _ = strconv.Atoi(strings.TrimSpace(string(text)))
+	}
+	for name, n := range rlimits() {
+		var lim unix.Rlimit
+		if unix.Getrlimit(n, &lim) == nil {
+			r.hard[name] = lim.Max
+		}
+	}
+	return r
+}
+
+// clamp lowers what may not be given, and says what it lowered. The process is changed in place.
+func (r rights) clamp(p *specs.Process) []string {
+	if r.sysResource || p == nil {
+		return nil
+	}
+	var notes []string
+	for i := range p.Rlimits {
+		lim := &p.Rlimits[i]
+		hard, ok := r.hard[lim.Type]
+		if !ok || lim.Hard <= hard {
+			continue
+		}
+		notes = append(notes, fmt.Sprintf("%s from %d to %d", lim.Type, lim.Hard, hard))
+		lim.Hard, lim.Soft = hard, min(lim.Soft, hard)
+	}
+	if p.OOMScoreAdj != nil && *p.OOMScoreAdj < r.oomScoreAdj {
+		notes = append(notes, fmt.Sprintf("oom_score_adj from %d to %d", *p.OOMScoreAdj, r.oomScoreAdj))
+		own := r.oomScoreAdj
+		p.OOMScoreAdj = &own
+	}
+	return notes
+}
