@@ -1,0 +1,192 @@
+// Package volume puts a pod's volumes on this node's disk and keeps those that mirror API objects up to date.
+//
+// It does not mount anything into containers: Mounts says what the runtime should. What comes from the API (ConfigMaps, Secrets, tokens,
+// the downward API) lives below the run directory, which is memory, so that no secret reaches a disk; emptyDir
+// lives below the data directory. Start with Keeper.
+package volume
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/cuppa-project/cuppa/internal/errkind"
+	"github.com/cuppa-project/cuppa/kubelet/environ"
+	"github.com/cuppa-project/cuppa/kubelet/objects"
+)
+
+// Source is where the contents of API volumes come from.
+type Source interface {
+	ConfigMap(ctx context.Context, namespace, name string) (*corev1.ConfigMap, error)
+	Secret(ctx context.Context, namespace, name string) (*corev1.Secret, error)
+	Token(ctx context.Context, pod *corev1.Pod, audience string, lifetime time.Duration) (objects.Token, error)
+}
+
+// Config is what a Keeper needs.
+type Config struct {
+	DataRoot string // survives a reboot: emptyDir
+	RunRoot  string // does not: what mirrors the API
+	Source   Source
+	Logger   *slog.Logger
+	Now      func() time.Time
+}
+
+// Keeper sets up and takes down the volumes of pods.
+type Keeper struct {
+	Config
+	mu     sync.Mutex
+	tokens map[tokenKey]tokenEntry
+}
+
+// New returns a Keeper. It touches nothing yet.
+func New(config Config) (*Keeper, error) {
+	if config.DataRoot == "" || config.RunRoot == "" || config.Source == nil {
+		return nil, errkind.New(errkind.Invalid, "volume keeper: DataRoot, RunRoot and Source are required")
+	}
+	if config.Now == nil {
+		config.Now = time.Now
+	}
+	if config.Logger == nil {
+		config.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Keeper{Config: config, tokens: map[tokenKey]tokenEntry{}}, nil
+}
+
+// PodDir is where a pod's files that survive a reboot are.
+func (k *Keeper) PodDir(uid types.UID) string { return filepath.Join(k.DataRoot, string(uid)) }
+
+// RunPodDir is where a pod's files in memory are.
+func (k *Keeper) RunPodDir(uid types.UID) string { return filepath.Join(k.RunRoot, string(uid)) }
+
+func (k *Keeper) emptyDir(uid types.UID, name string) string {
+	return filepath.Join(k.PodDir(uid), "volumes", "empty-dir", name)
+}
+
+func (k *Keeper) mirror(uid types.UID, name string) string {
+	return filepath.Join(k.RunPodDir(uid), "volumes", name)
+}
+
+// SetUp puts every volume of a pod in place. Calling it again changes nothing that is in place already. The error names the volume.
+func (k *Keeper) SetUp(ctx context.Context, pod *corev1.Pod, facts environ.Facts) error {
+	for i := range pod.Spec.Volumes {
+		v := &pod.Spec.Volumes[i]
+		if err := k.setUp(ctx, pod, v, facts); err != nil {
+			return fmt.Errorf("MountVolume.SetUp failed for volume %q: %w", v.Name, err)
+		}
+	}
+	return nil
+}
+
+func (k *Keeper) setUp(ctx context.Context, pod *corev1.Pod, v *corev1.Volume, facts environ.Facts) error {
+	switch {
+	case v.EmptyDir != nil:
+		return k.setUpEmptyDir(pod, v)
+	case v.HostPath != nil:
+		return setUpHostPath(v.HostPath)
+	case mirrorsAPI(v):
+		_, err := k.write(ctx, pod, v, facts)
+		return err
+	case v.Image != nil:
+		return nil // the runtime mounts images
+	default:
+		return errkind.New(errkind.Invalid, "this kind of volume is not supported on this node")
+	}
+}
+
+func mirrorsAPI(v *corev1.Volume) bool {
+	return v.ConfigMap != nil || v.Secret != nil || v.DownwardAPI != nil || v.Projected != nil
+}
+
+// Refresh brings the volumes that mirror the API up to date, each atomically. It returns when it should be called again at
+// the latest because a token will be due; zero if never.
+func (k *Keeper) Refresh(ctx context.Context, pod *corev1.Pod, facts environ.Facts) (time.Time, error) {
+	var next time.Time
+	var all []error
+	for i := range pod.Spec.Volumes {
+		v := &pod.Spec.Volumes[i]
+		if !mirrorsAPI(v) {
+			continue
+		}
+		due, err := k.write(ctx, pod, v, facts)
+		if err != nil {
+			all = append(all, fmt.Errorf("refresh volume %q: %w", v.Name, err))
+		}
+		if !due.IsZero() && (next.IsZero() || due.Before(next)) {
+			next = due
+		}
+	}
+	return next, errors.Join(all...)
+}
+
+// References tells whether a pod's volumes mirror a ConfigMap or Secret of that name.
+func References(pod *corev1.Pod, secret bool, name string) bool {
+	for i := range pod.Spec.Volumes {
+		v := &pod.Spec.Volumes[i]
+		switch {
+		case v.ConfigMap != nil && !secret && v.ConfigMap.Name == name, v.Secret != nil && secret && v.Secret.SecretName == name:
+			return true
+		case v.Projected != nil:
+			for _, s := range v.Projected.Sources {
+				if s.ConfigMap != nil && !secret && s.ConfigMap.Name == name || s.Secret != nil && secret && s.Secret.Name == name {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// TearDown takes the volumes of a pod down and deletes their contents, except what is on the host's own paths. It may be called again.
+func (k *Keeper) TearDown(uid types.UID) error {
+	k.forgetTokens(uid)
+	if err := unmountBelow(k.RunPodDir(uid)); err != nil {
+		return err
+	}
+	if err := unmountBelow(k.PodDir(uid)); err != nil {
+		return err
+	}
+	return errors.Join(os.RemoveAll(filepath.Join(k.PodDir(uid), "volumes")), os.RemoveAll(k.RunPodDir(uid)))
+}
+
+// Remove deletes the last of a pod's files.
+func (k *Keeper) Remove(uid types.UID) error {
+	if err := k.TearDown(uid); err != nil {
+		return err
+	}
+	return os.RemoveAll(k.PodDir(uid))
+}
+
+// Known lists the pods that have files here.
+func (k *Keeper) Known() []types.UID {
+	seen := map[types.UID]bool{}
+	var out []types.UID
+	for _, root := range []string{k.DataRoot, k.RunRoot} {
+		entries, err := os.ReadDir(root)
+		if err != nil {
+			continue // not made yet
+		}
+		for _, entry := range entries {
+			if uid := types.UID(entry.Name()); entry.IsDir() && !seen[uid] {
+				seen[uid] = true
+				out = append(out, uid)
+			}
+		}
+	}
+	return out
+}
+
+// owner is who a volume's files belong to, beside root.
+func fsGroup(pod *corev1.Pod) *int64 {
+	if pod.Spec.SecurityContext == nil {
+		return nil
+	}
+	return pod.Spec.SecurityContext.FSGroup
+}
