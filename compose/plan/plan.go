@@ -1,0 +1,379 @@
+// Package plan decides what `up` has to do: from a project and what runs now it makes the list of objects to apply, scale and delete, and what
+// happens to each container.
+//
+// It is pure: no clock, no network, no random, no file. A Plan prints itself, and the golden files under testdata are read like that. Carrying
+// a plan out is compose/apply's business, building and pulling the CLI's. Start with Up; Desired (desired.go) is the mapping from Compose to
+// Kubernetes, service.go, pod.go, volumes.go and network.go its parts.
+package plan
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/cuppa-project/cuppa/api"
+	"github.com/cuppa-project/cuppa/compose/model"
+)
+
+// Annotations and labels that only the Compose front end reads.
+const (
+	annotationHash        = api.AnnotationConfigHash
+	annotationImageID     = "compose.cuppa.dev/image-id"    // on pod templates: a new image behind the same name is a new version
+	annotationRecreate    = "compose.cuppa.dev/recreate"    // on pod templates: counts --force-recreate
+	AnnotationLabels      = "compose.cuppa.dev/labels"      // JSON of the service's labels, also of those Kubernetes would refuse
+	AnnotationImageConfig = "compose.cuppa.dev/image"       // on Deployments: JSON of Shown
+	AnnotationWorkingDir  = "compose.cuppa.dev/working-dir" // on Namespaces
+	AnnotationFiles       = "compose.cuppa.dev/config-files"
+	AnnotationVolumes     = "compose.cuppa.dev/volumes" // on Namespaces: JSON list of the project's own volumes
+	AnnotationAfter       = "compose.cuppa.dev/after"   // on Deployments: JSON list of the services it depends on
+	AnnotationService     = "compose.cuppa.dev/run-service"
+	labelManagedBy        = "app.kubernetes.io/managed-by"
+	managedBy             = "cuppa-compose"
+)
+
+// Shown is what `ps` shows of a container without asking the engine.
+type Shown struct {
+	Image   string   `json:"image"`
+	Command []string `json:"command,omitempty"`
+	Ports   []string `json:"ports,omitempty"` // exposed, "6379/tcp"
+}
+
+// Object is any API object.
+type Object interface {
+	metav1.Object
+	runtime.Object
+}
+
+// State is what runs now of a project, and which ports are taken by others.
+type State struct {
+	Namespace   *corev1.Namespace
+	Deployments []*appsv1.Deployment
+	Services    []*corev1.Service
+	ConfigMaps  []*corev1.ConfigMap
+	Secrets     []*corev1.Secret
+	Pods        []*corev1.Pod
+	Taken       []Taken
+}
+
+// Taken is a port of the node that somebody else holds.
+type Taken struct {
+	Port     int32
+	Protocol corev1.Protocol
+	HostIP   string // "": all addresses
+	By       string // for the user: "service web of project other", "nginx (pid 812)"
+}
+
+// Image is what is known of an image on this node.
+type Image struct {
+	ID         string
+	Entrypoint []string
+	Cmd        []string
+	Ports      []string // "6379/tcp"
+	Volumes    []string
+	Health     *model.Health
+}
+
+// Options are the wishes of one `up`.
+type Options struct {
+	Services      []string       // selected on the command line; none means all
+	NoDeps        bool           // neither start dependencies nor wait for them
+	Scale         map[string]int // --scale
+	ForceRecreate bool
+	NoRecreate    bool
+	RemoveOrphans bool
+	NoStart       bool
+	VolumeRoot    string           // folder of named volumes on the node
+	Images        map[string]Image // by full reference
+	FreePorts     []int32          // for ports published without a number
+}
+
+// The verbs of a step.
+const (
+	Apply     = "apply"
+	Scale     = "scale"
+	Delete    = "delete"
+	DeletePod = "delete-pod"
+)
+
+// Step is one change of the cluster. Steps are in an order that is safe to stop after any of them: the next plan has the rest.
+type Step struct {
+	Verb     string
+	Kind     string
+	Name     string
+	Object   Object // for Apply
+	Replicas int32  // for Scale
+	Grace    *int64 // for DeletePod; nil is the pod's own
+	Why      string
+}
+
+// The fates of a container.
+const (
+	Keep     = "keep"
+	Create   = "create"
+	Recreate = "recreate"
+	Start    = "start"
+	Restart  = "restart"
+	Remove   = "remove"
+)
+
+// Container is what happens to one container.
+type Container struct {
+	Name    string // project-service-number
+	Service string
+	Number  int
+	Change  string
+	Version string // what VersionOf says of a pod that is as wanted
+}
+
+// VersionOf tells the versions of a service's pods apart.
+func VersionOf(annotations map[string]string) string {
+	return annotations[annotationHash] + "/" + annotations[annotationImageID] + "/" + annotations[annotationRecreate]
+}
+
+// Plan is the result.
+type Plan struct {
+	Project    string
+	Namespace  string
+	NewProject bool
+	Services   []string // affected, with dependencies
+	NewVolumes []string // real names of volumes this project has not had so far
+	Steps      []Step
+	Containers []Container
+	Orphans    []string // containers of services the file does not have
+	Warnings   []string
+}
+
+// Up plans what makes the project run as its file says. Problems found here are of the kind Invalid; nothing has been changed then.
+func Up(p *model.Project, state *State, opts Options) (*Plan, error) {
+	names := opts.Services
+	if !opts.NoDeps || len(names) == 0 {
+		names = p.WithDependencies(opts.Services)
+	}
+	slices.Sort(names)
+	want, err := Desired(p, state, names, opts)
+	if err != nil {
+		return nil, err
+	}
+	out := &Plan{Project: p.Name, Namespace: NamespaceName(p.Name), Services: names, Warnings: want.warnings,
+		NewProject: state.Namespace == nil || state.Namespace.DeletionTimestamp != nil}
+	out.volumes(p, state, want)
+	out.namespace(state, want.namespace)
+	keep := map[string]bool{}
+	for _, obj := range want.objects {
+		keep[kindOf(obj)+"/"+obj.GetName()] = true
+		out.object(state, obj)
+	}
+	for _, obj := range want.published {
+		keep["Service/"+obj.Name] = true
+		out.object(state, obj)
+	}
+	for _, w := range want.workloads {
+		keep["Deployment/"+w.deployment.Name] = true
+		out.workload(p, state, w, opts)
+	}
+	out.prune(p, state, keep, opts.RemoveOrphans)
+	return out, nil
+}
+
+// Empty is true of a plan that changes nothing.
+func (p *Plan) Empty() bool { return len(p.Steps) == 0 }
+
+func (p *Plan) namespace(state *State, want *corev1.Namespace) {
+	if have := state.Namespace; have == nil || have.DeletionTimestamp != nil {
+		p.apply(want, "new")
+	} else if have.Annotations[annotationHash] != want.Annotations[annotationHash] {
+		p.apply(want, "changed")
+	}
+}
+
+func (p *Plan) apply(obj Object, why string) {
+	p.Steps = append(p.Steps, Step{Verb: Apply, Kind: kindOf(obj), Name: obj.GetName(), Object: obj, Why: why})
+}
+
+// object applies anything that is neither namespace nor workload when its hash differs.
+func (p *Plan) object(state *State, want Object) {
+	have := state.find(kindOf(want), want.GetName())
+	switch {
+	case have == nil:
+		p.apply(want, "new")
+	case have.GetAnnotations()[annotationHash] != want.GetAnnotations()[annotationHash]:
+		p.apply(want, "changed")
+	}
+}
+
+func (s *State) find(kind, name string) Object {
+	for obj := range s.objects() {
+		if kindOf(obj) == kind && obj.GetName() == name && obj.GetDeletionTimestamp() == nil {
+			return obj
+		}
+	}
+	return nil
+}
+
+// objects yields everything of the project that is in the cluster, but for namespace and pods.
+func (s *State) objects() func(yield func(Object) bool) {
+	return func(yield func(Object) bool) {
+		for _, list := range [][]Object{objects(s.ConfigMaps), objects(s.Secrets), objects(s.Deployments), objects(s.Services)} {
+			for _, obj := range list {
+				if !yield(obj) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func objects[T Object](list []T) []Object {
+	out := make([]Object, len(list))
+	for i, obj := range list {
+		out[i] = obj
+	}
+	return out
+}
+
+func kindOf(obj Object) string {
+	switch obj.(type) {
+	case *corev1.Namespace:
+		return "Namespace"
+	case *corev1.Service:
+		return "Service"
+	case *corev1.ConfigMap:
+		return "ConfigMap"
+	case *corev1.Secret:
+		return "Secret"
+	case *corev1.Pod:
+		return "Pod"
+	}
+	return "Deployment"
+}
+
+// workload decides about one service: whether its Deployment changes, and what that does to each of its containers.
+func (p *Plan) workload(project *model.Project, state *State, w workload, opts Options) {
+	want := w.deployment
+	have, _ := state.find("Deployment", want.Name).(*appsv1.Deployment)
+	pods := state.podsOf(w.service)
+	replicas := *want.Spec.Replicas
+	fate := Create
+	switch {
+	case have == nil:
+		p.apply(want, "new")
+	case w.recreate && !opts.NoRecreate:
+		p.apply(want, w.why)
+		fate = Recreate
+	default:
+		fate = Keep
+		stopped := have.Annotations[api.AnnotationStoppedReplicas] != ""
+		if have.Annotations[annotationHash] != want.Annotations[annotationHash] {
+			p.apply(want, "changed in place")
+		} else if have.Spec.Replicas == nil || *have.Spec.Replicas != replicas || stopped {
+			p.Steps = append(p.Steps, Step{Verb: Scale, Kind: "Deployment", Name: want.Name, Replicas: replicas, Why: scaleReason(have, replicas, stopped)})
+		}
+	}
+	first := len(p.Containers)
+	p.containers(project.Name, w.service, pods, int(replicas), fate, have)
+	for i := range p.Containers[first:] {
+		p.Containers[first+i].Version = VersionOf(want.Spec.Template.Annotations)
+	}
+}
+
+func scaleReason(have *appsv1.Deployment, replicas int32, stopped bool) string {
+	if stopped {
+		return "start again"
+	}
+	from := int32(1)
+	if have.Spec.Replicas != nil {
+		from = *have.Spec.Replicas
+	}
+	return fmt.Sprintf("from %d to %d", from, replicas)
+}
+
+// containers says what becomes of each container. Finished ones of a service that is kept are started again, as `up` always did.
+func (p *Plan) containers(project, service string, pods map[int]*corev1.Pod, replicas int, fate string, have *appsv1.Deployment) {
+	for n := 1; n <= replicas; n++ {
+		change := fate
+		pod := pods[n]
+		switch {
+		case pod == nil && fate == Keep && have.Annotations[api.AnnotationStoppedReplicas] != "":
+			change = Start
+		case pod == nil:
+			change = Create
+		case fate == Keep && finished(pod):
+			change = Start
+			p.Steps = append(p.Steps, Step{Verb: DeletePod, Kind: "Pod", Name: pod.Name, Grace: new(int64), Why: "finished; starts again"})
+		}
+		p.Containers = append(p.Containers, Container{Name: ContainerName(project, service, n), Service: service, Number: n, Change: change})
+	}
+	for _, n := range slices.Backward(slices.Sorted(maps.Keys(pods))) {
+		if n > replicas {
+			p.Containers = append(p.Containers, Container{Name: ContainerName(project, service, n), Service: service, Number: n, Change: Remove})
+		}
+	}
+}
+
+func finished(pod *corev1.Pod) bool {
+	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+}
+
+// podsOf are the pods of a service by number, without those that are on their way out.
+func (s *State) podsOf(service string) map[int]*corev1.Pod {
+	out := map[int]*corev1.Pod{}
+	for _, pod := range s.Pods {
+		if pod.Labels[api.LabelService] != service || pod.Labels[api.LabelOneOff] == "true" || pod.DeletionTimestamp != nil {
+			continue
+		}
+		if n := Number(pod); n > 0 {
+			out[n] = pod
+		}
+	}
+	return out
+}
+
+// Number is the container number of a pod, 0 if it has none.
+func Number(pod *corev1.Pod) int {
+	n, _ := strconv.Atoi(pod.Labels[api.LabelNumber])
+	return n
+}
+
+// prune deletes what the project had and has no longer. The objects of a service that is not selected stay, so do those of orphans unless
+// asked for.
+func (p *Plan) prune(project *model.Project, state *State, keep map[string]bool, orphans bool) {
+	known := map[string]bool{"": true}
+	for _, name := range p.Services {
+		known[name] = true
+	}
+	elsewhere := map[string]bool{}
+	for _, name := range append(project.Names(), project.Disabled...) {
+		elsewhere[name] = true
+	}
+	for obj := range state.objects() {
+		service := obj.GetLabels()[api.LabelService]
+		if obj.GetLabels()[labelManagedBy] != managedBy || keep[kindOf(obj)+"/"+obj.GetName()] || obj.GetDeletionTimestamp() != nil {
+			continue
+		}
+		orphan := !known[service] && !elsewhere[service]
+		if orphan && !orphans || !orphan && !known[service] {
+			continue
+		}
+		p.Steps = append(p.Steps, Step{Verb: Delete, Kind: kindOf(obj), Name: obj.GetName(), Why: "no longer in the file"})
+	}
+	for _, pod := range state.Pods {
+		service := pod.Labels[api.LabelService]
+		if pod.DeletionTimestamp != nil || service == "" || elsewhere[service] {
+			continue
+		}
+		if n := Number(pod); n > 0 {
+			name := ContainerName(project.Name, service, n)
+			p.Orphans = append(p.Orphans, name)
+			if orphans {
+				p.Containers = append(p.Containers, Container{Name: name, Service: service, Number: n, Change: Remove})
+			}
+		}
+	}
+	slices.Sort(p.Orphans)
+}

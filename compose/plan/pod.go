@@ -1,0 +1,334 @@
+package plan
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/cuppa-project/cuppa/api"
+	"github.com/cuppa-project/cuppa/compose/model"
+)
+
+// template makes the pod template of a service.
+func (b *builder) template(s *model.Service, image Image) corev1.PodTemplateSpec {
+	t := corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: selector(b.project.Name, s.Name), Annotations: map[string]string{
+		annotationHash:         s.Hash(b.project),
+		api.AnnotationNumbered: "true",
+	}}}
+	if image.ID != "" {
+		t.Annotations[annotationImageID] = image.ID
+	}
+	for _, name := range b.sharedNames(s.Name) {
+		t.Labels[nameLabel(name)] = "true"
+	}
+	userLabels(s, &t)
+	spec := &t.Spec
+	spec.EnableServiceLinks = ptr(false)
+	spec.AutomountServiceAccountToken = ptr(false)
+	spec.TerminationGracePeriodSeconds = ptr(int64(seconds(s.StopGracePeriod)))
+	spec.Hostname = strings.ToLower(s.Hostname)
+	spec.HostAliases = b.hostAliases(s)
+	spec.DNSConfig = dns(s)
+	spec.HostPID, spec.HostIPC = s.HostPID, s.HostIPC
+	spec.NodeSelector = s.NodeLabel
+	if s.NetworkMode == "host" {
+		spec.HostNetwork = true
+		spec.DNSPolicy = corev1.DNSClusterFirstWithHostNet
+	}
+	podSecurity(s, spec)
+	c := b.container(s, &t)
+	b.volumes(s, image, &t, &c)
+	b.probes(s, image, spec, &c)
+	spec.Containers = []corev1.Container{c}
+	b.engine(s, &t)
+	if len(s.DependsOn) > 0 && !b.opts.NoDeps {
+		gate(s, &t)
+	}
+	return t
+}
+
+// gate holds the pods back until what they depend on is there. The dependency controller lifts it.
+func gate(s *model.Service, t *corev1.PodTemplateSpec) {
+	type dependency struct {
+		Service   string `json:"service"`
+		Condition string `json:"condition"`
+		Required  *bool  `json:"required,omitempty"`
+	}
+	var list []dependency
+	for _, d := range s.DependsOn {
+		dep := dependency{Service: d.Service, Condition: d.Condition}
+		if !d.Required {
+			dep.Required = ptr(false)
+		}
+		list = append(list, dep)
+	}
+	data, _ := json.Marshal(list)
+	t.Annotations[api.AnnotationDependsOn] = string(data)
+	t.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: api.GateDependsOn}}
+}
+
+// userLabels keeps the service's labels: as labels where Kubernetes allows them, and all of them in an annotation.
+func userLabels(s *model.Service, t *corev1.PodTemplateSpec) {
+	for key, value := range s.Labels {
+		legal := len(validation.IsQualifiedName(key)) == 0 && len(validation.IsValidLabelValue(value)) == 0
+		if legal && !strings.Contains(key, "cuppa.dev/") {
+			t.Labels[key] = value
+		}
+	}
+	if len(s.Labels) > 0 {
+		data, _ := json.Marshal(s.Labels)
+		t.Annotations[AnnotationLabels] = string(data)
+	}
+	for key, value := range s.Annotations {
+		if len(validation.IsQualifiedName(key)) == 0 && !strings.Contains(key, "cuppa.dev/") {
+			t.Annotations[key] = value
+		}
+	}
+}
+
+func podSecurity(s *model.Service, spec *corev1.PodSpec) {
+	sec := &corev1.PodSecurityContext{}
+	for _, g := range s.Groups {
+		if id, err := strconv.ParseInt(g, 10, 64); err == nil {
+			sec.SupplementalGroups = append(sec.SupplementalGroups, id)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Sysctls)) {
+		sec.Sysctls = append(sec.Sysctls, corev1.Sysctl{Name: name, Value: s.Sysctls[name]})
+	}
+	if len(sec.SupplementalGroups) > 0 || len(sec.Sysctls) > 0 {
+		spec.SecurityContext = sec
+	}
+}
+
+func (b *builder) container(s *model.Service, t *corev1.PodTemplateSpec) corev1.Container {
+	c := corev1.Container{
+		Name: ObjectName(s.Name), Image: ImageRef(b.project.Name, s), WorkingDir: s.WorkingDir, TTY: s.TTY, Stdin: s.StdinOpen,
+		ImagePullPolicy: corev1.PullIfNotPresent,
+	}
+	// What is built here, no registry has.
+	if s.Build != nil || s.PullPolicy == "never" {
+		c.ImagePullPolicy = corev1.PullNever
+	}
+	var empty []string
+	if s.Entrypoint != nil {
+		c.Command = literals(*s.Entrypoint)
+		if len(c.Command) == 0 {
+			empty = append(empty, "command")
+		}
+	}
+	if s.Command != nil {
+		c.Args = literals(*s.Command)
+		if len(c.Args) == 0 && s.Entrypoint == nil {
+			empty = append(empty, "args")
+		}
+	}
+	switch len(empty) {
+	case 1:
+		t.Annotations[api.AnnotationEmptyArgs] = empty[0]
+	case 2:
+		t.Annotations[api.AnnotationEmptyArgs] = "both"
+	}
+	var unset []string
+	for _, name := range slices.Sorted(maps.Keys(s.Env)) {
+		if v := s.Env[name]; v == nil {
+			unset = append(unset, name)
+		} else {
+			c.Env = append(c.Env, corev1.EnvVar{Name: name, Value: literal(*v)})
+		}
+	}
+	if len(unset) > 0 {
+		data, _ := json.Marshal(unset)
+		t.Annotations[api.AnnotationUnsetEnv] = string(data)
+	}
+	for _, p := range s.Ports {
+		if s.NetworkMode == "host" {
+			break // all its ports are the node's as they are
+		}
+		port := corev1.ContainerPort{ContainerPort: int32(p.Target), Protocol: corev1.Protocol(strings.ToUpper(p.Protocol))}
+		if !slices.Contains(c.Ports, port) {
+			c.Ports = append(c.Ports, port)
+		}
+	}
+	b.restart(s, t, &c)
+	b.security(s, t, &c)
+	c.Resources = requirements(s.Resources)
+	return c
+}
+
+// literal protects text from Kubernetes's $(NAME) expansion, which Compose does not have.
+func literal(text string) string {
+	if strings.Contains(text, "$(") || strings.Contains(text, "$$") {
+		return strings.ReplaceAll(text, "$", "$$")
+	}
+	return text
+}
+
+func literals(list []string) []string {
+	out := make([]string, 0, len(list))
+	for _, v := range list {
+		out = append(out, literal(v))
+	}
+	return out
+}
+
+// restart gives the container a policy of its own, for a Deployment's pods know only "always".
+func (b *builder) restart(s *model.Service, t *corev1.PodTemplateSpec, c *corev1.Container) {
+	switch s.Restart.Policy {
+	case "always", "unless-stopped":
+		return
+	case "on-failure":
+		c.RestartPolicy = ptr(corev1.ContainerRestartPolicyOnFailure)
+		if s.Restart.MaxRetries > 0 {
+			b.warn("restart: on-failure:%s restarts without limit (%s)", restartCount(s), s.Name)
+		}
+	default:
+		c.RestartPolicy = ptr(corev1.ContainerRestartPolicyNever)
+	}
+	t.Annotations[api.AnnotationKeepFinished] = "true"
+}
+
+func (b *builder) security(s *model.Service, t *corev1.PodTemplateSpec, c *corev1.Container) {
+	sec := &corev1.SecurityContext{}
+	used := false
+	if s.User != "" {
+		user, group, hasGroup := strings.Cut(s.User, ":")
+		uid, errUser := strconv.ParseInt(user, 10, 64)
+		gid, errGroup := strconv.ParseInt(group, 10, 64)
+		if errUser == nil && (!hasGroup || errGroup == nil) {
+			used = true
+			sec.RunAsUser = &uid
+			if hasGroup {
+				sec.RunAsGroup = &gid
+			}
+		} else {
+			t.Annotations[api.AnnotationUser] = s.User
+		}
+	}
+	if len(s.CapAdd)+len(s.CapDrop) > 0 {
+		used = true
+		sec.Capabilities = &corev1.Capabilities{Add: capabilities(s.CapAdd), Drop: capabilities(s.CapDrop)}
+	}
+	if s.Privileged {
+		used, sec.Privileged = true, ptr(true)
+	}
+	if s.ReadOnly {
+		used, sec.ReadOnlyRootFilesystem = true, ptr(true)
+	}
+	if s.NoNewPrivileges {
+		used, sec.AllowPrivilegeEscalation = true, ptr(false)
+	}
+	if s.SeccompUnconfine {
+		used, sec.SeccompProfile = true, &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeUnconfined}
+	}
+	if used {
+		c.SecurityContext = sec
+	}
+}
+
+func capabilities(names []string) []corev1.Capability {
+	var out []corev1.Capability
+	for _, n := range names {
+		out = append(out, corev1.Capability(strings.TrimPrefix(strings.ToUpper(n), "CAP_")))
+	}
+	return out
+}
+
+// requirements sets a request of zero beside a limit that has none: Kubernetes would take the limit for it, and reserve it.
+func requirements(r model.Resources) corev1.ResourceRequirements {
+	out := corev1.ResourceRequirements{}
+	set := func(name corev1.ResourceName, limit, request *resource.Quantity) {
+		if limit != nil {
+			if out.Limits == nil {
+				out.Limits = corev1.ResourceList{}
+			}
+			out.Limits[name] = *limit
+			if request == nil {
+				request = resource.NewQuantity(0, resource.DecimalSI)
+			}
+		}
+		if request != nil {
+			if out.Requests == nil {
+				out.Requests = corev1.ResourceList{}
+			}
+			out.Requests[name] = *request
+		}
+	}
+	milli := func(n int64) *resource.Quantity {
+		if n == 0 {
+			return nil
+		}
+		return resource.NewMilliQuantity(n, resource.DecimalSI)
+	}
+	size := func(n int64) *resource.Quantity {
+		if n == 0 {
+			return nil
+		}
+		return resource.NewQuantity(n, resource.BinarySI)
+	}
+	set(corev1.ResourceCPU, milli(r.CPULimit), milli(r.CPUReservation))
+	set(corev1.ResourceMemory, size(r.MemoryLimit), size(r.MemoryReservation))
+	return out
+}
+
+// engine writes down what only the engine understands.
+func (b *builder) engine(s *model.Service, t *corev1.PodTemplateSpec) {
+	note := func(key string, value any) {
+		data, _ := json.Marshal(value)
+		t.Annotations[key] = string(data)
+	}
+	if s.Init {
+		t.Annotations[api.AnnotationInit] = "true"
+	}
+	if s.StopSignal != "" {
+		t.Annotations[api.AnnotationStopSignal] = s.StopSignal
+	}
+	if s.ShmSize > 0 {
+		t.Annotations[api.AnnotationShmSize] = strconv.FormatInt(s.ShmSize, 10)
+	}
+	if s.Resources.Pids > 0 {
+		t.Annotations[api.AnnotationPidsLimit] = strconv.FormatInt(s.Resources.Pids, 10)
+	}
+	if len(s.Ulimits) > 0 {
+		note(api.AnnotationUlimits, s.Ulimits)
+	}
+	if len(s.Devices) > 0 {
+		note(api.AnnotationDevices, s.Devices)
+	}
+	if extra := cgroupExtra(s.Resources); len(extra) > 0 {
+		note(api.AnnotationCgroupExtra, extra)
+	}
+}
+
+// cgroupExtra is the part of the OCI resources that Kubernetes has no field for.
+func cgroupExtra(r model.Resources) map[string]any {
+	out := map[string]any{}
+	cpu := map[string]any{}
+	if r.CPUShares > 0 {
+		cpu["shares"] = r.CPUShares
+	}
+	if r.CPUSet != "" {
+		cpu["cpus"] = r.CPUSet
+	}
+	memory := map[string]any{}
+	if r.MemorySwap != 0 {
+		memory["swap"] = r.MemorySwap
+	}
+	if r.Swappiness != nil {
+		memory["swappiness"] = *r.Swappiness
+	}
+	if len(cpu) > 0 {
+		out["cpu"] = cpu
+	}
+	if len(memory) > 0 {
+		out["memory"] = memory
+	}
+	return out
+}

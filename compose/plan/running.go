@@ -1,0 +1,70 @@
+package plan
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/cuppa-project/cuppa/api"
+)
+
+// StartAgain plans what brings stopped services back: the replicas they had before `stop`, and the finished containers of others anew. It needs
+// no file. The second result names the services that have no container to start.
+func StartAgain(project string, state *State, services []string) (*Plan, []string) {
+	p := &Plan{Project: project, Namespace: NamespaceName(project), Services: services}
+	var none []string
+	for _, service := range services {
+		name := ObjectName(service)
+		d := state.find("Deployment", name)
+		if d == nil {
+			none = append(none, service)
+			continue
+		}
+		pods := state.podsOf(service)
+		if n, err := strconv.Atoi(d.GetAnnotations()[api.AnnotationStoppedReplicas]); err == nil {
+			p.Steps = append(p.Steps, Step{Verb: Scale, Kind: "Deployment", Name: name, Replicas: int32(n), Why: "start again"})
+			for i := 1; i <= n; i++ {
+				p.Containers = append(p.Containers, Container{Name: ContainerName(project, service, i), Service: service, Number: i, Change: Start})
+			}
+			continue
+		}
+		for _, n := range slices.Sorted(maps.Keys(pods)) {
+			if finished(pods[n]) {
+				p.anew(project, service, n, pods[n], Start, new(int64))
+			}
+		}
+	}
+	p.versions(state)
+	return p, none
+}
+
+// RestartAll plans to replace every container of the services by a fresh one of the same version. A nil grace is the containers' own.
+func RestartAll(project string, state *State, services []string, grace *int64) *Plan {
+	p := &Plan{Project: project, Namespace: NamespaceName(project), Services: services}
+	for _, service := range services {
+		pods := state.podsOf(service)
+		for _, n := range slices.Sorted(maps.Keys(pods)) {
+			p.anew(project, service, n, pods[n], Restart, grace)
+		}
+	}
+	p.versions(state)
+	return p
+}
+
+func (p *Plan) anew(project, service string, number int, pod *corev1.Pod, change string, grace *int64) {
+	p.Steps = append(p.Steps, Step{Verb: DeletePod, Kind: "Pod", Name: pod.Name, Grace: grace, Why: change})
+	p.Containers = append(p.Containers, Container{Name: ContainerName(project, service, number), Service: service, Number: number, Change: change})
+}
+
+// versions notes which version of each service the cluster wants.
+func (p *Plan) versions(state *State) {
+	for i := range p.Containers {
+		for _, d := range state.Deployments {
+			if d.Labels[api.LabelService] == p.Containers[i].Service {
+				p.Containers[i].Version = VersionOf(d.Spec.Template.Annotations)
+			}
+		}
+	}
+}
