@@ -1,0 +1,205 @@
+package app
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+
+	"k8s.io/apimachinery/pkg/util/managedfields"
+	"k8s.io/client-go/applyconfigurations"
+	"k8s.io/client-go/kubernetes/scheme"
+
+	"github.com/cuppa-project/cuppa/api"
+	"github.com/cuppa-project/cuppa/apiserver"
+	"github.com/cuppa-project/cuppa/apiserver/authn"
+	"github.com/cuppa-project/cuppa/apiserver/storage/etcd"
+	"github.com/cuppa-project/cuppa/app/local"
+	"github.com/cuppa-project/cuppa/controller"
+	"github.com/cuppa-project/cuppa/internal/errkind"
+	"github.com/cuppa-project/cuppa/internal/pki"
+	"github.com/cuppa-project/cuppa/internal/run"
+	"github.com/cuppa-project/cuppa/kube"
+	"github.com/cuppa-project/cuppa/kube/events"
+	"github.com/cuppa-project/cuppa/scheduler"
+)
+
+func shortHash(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(sum[:4])
+}
+
+// control is the control plane: etcd, the API server, and the loops.
+type control struct {
+	config  Config
+	ranges  Ranges
+	address net.IP // where others reach the API server
+	ca      *pki.Authority
+	logger  *slog.Logger
+
+	started chan struct{} // closed when server is set and ready
+	server  *apiserver.Server
+}
+
+func newControl(config Config, ranges Ranges, address net.IP) (*control, error) {
+	ca, err := pki.Open(filepath.Join(config.DataDir, "pki"))
+	if err != nil {
+		return nil, err
+	}
+	return &control{config: config, ranges: ranges, address: address, ca: ca, logger: config.Logger, started: make(chan struct{})}, nil
+}
+
+// backend is etcd, embedded or somebody else's.
+type backend interface {
+	Run(ctx context.Context) error
+	Ready() <-chan struct{}
+	Store() *etcd.Store
+}
+
+func (c *control) backend() (backend, error) {
+	if len(c.config.EtcdServers) > 0 {
+		return etcd.NewExternal(etcd.ExternalConfig{Endpoints: c.config.EtcdServers, CertFile: c.config.EtcdCert,
+			KeyFile: c.config.EtcdKey, CAFile: c.config.EtcdCA, Logger: c.logger})
+	}
+	return etcd.NewEmbedded(etcd.EmbeddedConfig{Dir: filepath.Join(c.config.DataDir, "etcd"), Logger: c.logger})
+}
+
+// run serves until ctx ends. The store outlives the server, which writes until its last request is answered.
+func (c *control) run(ctx context.Context) error {
+	store, err := c.backend()
+	if err != nil {
+		return err
+	}
+	listener, err := c.listen()
+	if err != nil {
+		return err
+	}
+	config, err := c.serverConfig(listener)
+	if err != nil {
+		listener.Close()
+		return err
+	}
+	inner, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	return run.Group(inner, store.Run, func(inner context.Context) error {
+		defer cancel()
+		select {
+		case <-store.Ready():
+		case <-ctx.Done():
+			return listener.Close()
+		case <-inner.Done():
+			return listener.Close()
+		}
+		config.Store = store.Store()
+		server, err := c.newServer(config)
+		if err != nil {
+			listener.Close()
+			return err
+		}
+		return run.Group(ctx, server.Run, func(ctx context.Context) error { return c.loops(ctx, server) })
+	})
+}
+
+func (c *control) listen() (net.Listener, error) {
+	listener, err := net.Listen("tcp", c.config.Listen)
+	if err != nil {
+		return nil, errkind.New(errkind.Precondition, "listen for the API on %s: %w (is another cuppa server running? see --listen)", c.config.Listen, err)
+	}
+	return listener, nil
+}
+
+func (c *control) serverConfig(listener net.Listener) (apiserver.Config, error) {
+	ips := []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback, c.ranges.API().AsSlice(), c.address}
+	names := []string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc." + api.ClusterDomain, c.config.NodeName}
+	pair, err := c.ca.Issue(pki.Request{Name: "apiserver", CommonName: "kube-apiserver", DNSNames: names, IPs: ips, Server: true})
+	if err != nil {
+		return apiserver.Config{}, err
+	}
+	cert, err := pair.TLS()
+	if err != nil {
+		return apiserver.Config{}, err
+	}
+	key, err := pki.SigningKey(filepath.Join(c.config.DataDir, "pki"), "service-accounts")
+	if err != nil {
+		return apiserver.Config{}, err
+	}
+	signing, ok := key.(*ecdsa.PrivateKey)
+	if !ok {
+		return apiserver.Config{}, fmt.Errorf("service account key: want an ECDSA key, have %T", key)
+	}
+	if err := c.writeKubeconfig(listener.Addr()); err != nil {
+		return apiserver.Config{}, err
+	}
+	return apiserver.Config{
+		Listener:   listener,
+		TLS:        &tls.Config{Certificates: []tls.Certificate{cert}, ClientCAs: c.ca.Pool()},
+		AccountKey: signing,
+		Logger:     c.logger,
+	}, nil
+}
+
+// loops runs the controllers and the scheduler once the server is ready.
+func (c *control) loops(ctx context.Context, server *apiserver.Server) error {
+	select {
+	case <-server.Ready():
+	case <-ctx.Done():
+		return nil
+	}
+	if err := c.bootstrap(ctx, c.as("system:apiserver", api.GroupMasters)(server)); err != nil {
+		return err
+	}
+	c.server = server
+	close(c.started)
+
+	parts := controller.Parts(controller.Config{
+		Cluster: func(name string) kube.Cluster { return c.as("system:controller:" + name)(server) },
+		Logger:  c.logger,
+		PodCIDR: c.ranges.Pods,
+		RootCA:  c.ca.PEM(),
+	})
+	view := c.as("system:kube-scheduler")(server)
+	recorder := events.New(events.Config{Cluster: view, Component: "default-scheduler", Logger: c.logger})
+	parts = append(parts, recorder.Run, scheduler.New(scheduler.Config{Cluster: view, Logger: c.logger.With("part", "scheduler"), Events: recorder}).Run)
+	return run.Group(ctx, parts...)
+}
+
+// as returns how to get an identity's view of a server.
+func (c *control) as(name string, groups ...string) func(*apiserver.Server) kube.Cluster {
+	return func(s *apiserver.Server) kube.Cluster {
+		return local.New(s, authn.User{Name: name, Groups: groups}, c.logger)
+	}
+}
+
+// Kubeconfig is where the administrator's kubeconfig lies.
+func Kubeconfig(dataDir string) string { return filepath.Join(dataDir, "admin.kubeconfig") }
+
+func (c *control) writeKubeconfig(addr net.Addr) error {
+	pair, err := c.ca.Issue(pki.Request{Name: "admin", CommonName: "admin", Organizations: []string{api.GroupMasters}})
+	if err != nil {
+		return err
+	}
+	_, port, err := net.SplitHostPort(addr.String())
+	if err != nil {
+		return err
+	}
+	raw, err := kubeconfig("https://"+net.JoinHostPort("127.0.0.1", port), c.ca.PEM(), pair)
+	if err != nil {
+		return err
+	}
+	path := Kubeconfig(c.config.DataDir)
+	if have, err := os.ReadFile(path); err == nil && string(have) == string(raw) {
+		return nil
+	}
+	return writeFile(path, raw)
+}
+
+func (c *control) newServer(config apiserver.Config) (*apiserver.Server, error) {
+	config.Types = func() (managedfields.TypeConverter, error) { return applyconfigurations.NewTypeConverter(scheme.Scheme), nil }
+	return apiserver.New(config)
+}
