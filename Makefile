@@ -1,7 +1,7 @@
 # Cuppa. `make help` lists what there is.
 
 BIN     := bin/cuppa
-HELPER  := engine/helper/cuppa-helper
+HELPER  := engine/helper/dist/cuppa-helper
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 GOFILES := $(shell find . -name '*.go' -not -path './examples/*' -not -path './tmpdeps/*' -not -name '*_test.go')
 EXAMPLE := examples/dockercoins
