@@ -200,6 +200,8 @@ func (c *control) writeKubeconfig(addr net.Addr) error {
 }
 
 func (c *control) newServer(config apiserver.Config) (*apiserver.Server, error) {
-	config.Types = func() (managedfields.TypeConverter, error) { return applyconfigurations.NewTypeConverter(scheme.Scheme), nil }
+	config.Types = func() (managedfields.TypeConverter, error) {
+		return applyconfigurations.NewTypeConverter(scheme.Scheme), nil
+	}
 	return apiserver.New(config)
 }

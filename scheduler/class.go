@@ -33,9 +33,13 @@ type Class struct {
 	selector nodeaffinity.RequiredNodeAffinity
 	prefer   *nodeaffinity.PreferredSchedulingTerms
 
-	refused  []string // per node: the first static filter's reason, "" if all pass
-	taints   []int64  // per node: raw score of TaintToleration
-	affinity []int64  // per node: raw score of NodeAffinity
+	// Columns, one entry per node.
+	refused []string             // the first static filter's reason, "" if all pass
+	static  [staticCount][]int64 // raw static scores
+	fits    []bool               // passes every filter, as of the last look
+	dynamic []int64              // weighted sum of the dynamic scores, as of the last look
+	stale   []int                // nodes to look at again, each once
+	marked  []bool               // in stale
 }
 
 type request struct {
@@ -137,9 +141,12 @@ func (s *State) newClass(key string, spec classSpec) *Class {
 func (c *Class) refresh(s *State, i int) {
 	for len(c.refused) <= i {
 		c.refused = append(c.refused, "")
-		c.taints = append(c.taints, 0)
-		c.affinity = append(c.affinity, 0)
+		for k := range c.static {
+			c.static[k] = append(c.static[k], 0)
+		}
+		c.fits, c.dynamic, c.marked = append(c.fits, false), append(c.dynamic, 0), append(c.marked, false)
 	}
+	c.touch(i)
 	node := s.nodes[i]
 	if node == nil {
 		c.refused[i] = absent
@@ -152,12 +159,45 @@ func (c *Class) refresh(s *State, i int) {
 			break
 		}
 	}
-	c.taints[i], c.affinity[i] = rawTaints(c, node), rawAffinity(c, node)
+	for k := range staticScores {
+		c.static[k][i] = staticScores[k].raw(c, node)
+	}
+}
+
+// touch notes that what is placed on a node has changed.
+func (c *Class) touch(i int) {
+	if i < len(c.marked) && !c.marked[i] {
+		c.marked[i] = true
+		c.stale = append(c.stale, i)
+	}
+}
+
+// look brings the columns up to date: only nodes that changed since the last decision for this class are looked at.
+func (c *Class) look(s *State) {
+	for i := len(c.refused); i < len(s.names); i++ {
+		c.refresh(s, i)
+	}
+	for _, i := range c.stale {
+		c.marked[i] = false
+		c.fits[i] = c.refused[i] == "" && s.passes(c, i, nil)
+		if !c.fits[i] {
+			continue
+		}
+		c.dynamic[i] = 0
+		for k := range dynamicScores {
+			c.dynamic[i] += dynamicScores[k].weight * dynamicScores[k].score(s, c, i)
+		}
+	}
+	c.stale = c.stale[:0]
 }
 
 func (c *Class) clone() *Class {
 	out := *c
-	out.refused, out.taints, out.affinity = slices.Clone(c.refused), slices.Clone(c.taints), slices.Clone(c.affinity)
+	out.refused, out.fits, out.dynamic = slices.Clone(c.refused), slices.Clone(c.fits), slices.Clone(c.dynamic)
+	out.stale, out.marked = slices.Clone(c.stale), slices.Clone(c.marked)
+	for k := range out.static {
+		out.static[k] = slices.Clone(c.static[k])
+	}
 	return &out
 }
 

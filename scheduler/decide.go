@@ -30,68 +30,59 @@ func (d Decision) String() string {
 }
 
 // Decide chooses the node for a pod of the class: of all nodes that pass every filter, one with the highest score. Ties go round.
-// It changes nothing but where the next search starts.
+// Of the state it changes only what it remembers.
 func (s *State) Decide(c *Class) Decision {
-	d := Decision{Nodes: s.present, Reasons: map[string]int{}}
-	feasible := s.feasible(c, d.Reasons)
-	if len(feasible) == 0 {
-		return d
-	}
-	best := feasible[0]
-	if len(feasible) > 1 {
-		best = s.best(c, feasible)
+	c.look(s)
+	best := s.best(c)
+	if best < 0 {
+		return Decision{Nodes: s.present, Reasons: s.reasons(c)}
 	}
 	s.start = (best + 1) % len(s.names)
-	d.Node = s.names[best]
-	return d
+	return Decision{Nodes: s.present, Node: s.names[best]}
 }
 
-// feasible lists the nodes that pass every filter, beginning after the last choice.
-func (s *State) feasible(c *Class, reasons map[string]int) []int {
-	var out []int
-	report := func(reason string) { reasons[reason]++ }
-	for k := range s.names {
-		i := (s.start + k) % len(s.names)
-		if reason := c.refused[i]; reason != "" {
-			if reason != absent {
-				report(reason)
-			}
+// best returns the node with the highest total, the first one from where the last search ended; -1 if none fits.
+func (s *State) best(c *Class) int {
+	var highest [staticCount]int64
+	for i, fits := range c.fits {
+		if !fits {
 			continue
 		}
-		fits := true
-		for _, f := range dynamicFilters {
-			if fits = f.check(s, c, i, report); !fits {
-				break
-			}
+		for k := range highest {
+			highest[k] = max(highest[k], c.static[k][i])
 		}
-		if fits {
-			out = append(out, i)
+	}
+	best, most := -1, int64(-1)
+	for n := range c.fits {
+		i := n + s.start
+		if i >= len(c.fits) {
+			i -= len(c.fits)
+		}
+		if !c.fits[i] {
+			continue
+		}
+		total := c.dynamic[i]
+		for k := range staticScores {
+			total += staticScores[k].weight * staticScores[k].normalise(c.static[k][i], highest[k])
+		}
+		if total > most {
+			best, most = i, total
+		}
+	}
+	return best
+}
+
+// reasons counts why each node was refused.
+func (s *State) reasons(c *Class) map[string]int {
+	out := map[string]int{}
+	for i, node := range s.nodes {
+		switch {
+		case node == nil:
+		case c.refused[i] != "":
+			out[c.refused[i]]++
+		default:
+			s.passes(c, i, func(reason string) { out[reason]++ })
 		}
 	}
 	return out
-}
-
-func (s *State) best(c *Class, feasible []int) int {
-	totals := make([]int64, len(feasible))
-	raw := make([]int64, len(feasible))
-	for _, row := range scores {
-		highest := int64(0)
-		for k, node := range feasible {
-			raw[k] = row.raw(s, c, node)
-			highest = max(highest, raw[k])
-		}
-		for k := range feasible {
-			if row.normalise != nil {
-				raw[k] = row.normalise(raw[k], highest)
-			}
-			totals[k] += row.weight * raw[k]
-		}
-	}
-	best := 0
-	for k := range totals {
-		if totals[k] > totals[best] {
-			best = k
-		}
-	}
-	return feasible[best]
 }

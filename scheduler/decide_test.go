@@ -217,8 +217,10 @@ func TestAgainstNaive(t *testing.T) {
 				toleratesKV(p)
 			}
 			got := map[string]bool{}
-			for _, k := range s.feasible(s.Class(p), map[string]int{}) {
-				got[s.names[k]] = true
+			class := s.Class(p)
+			class.look(s)
+			for k, fits := range class.fits {
+				got[s.names[k]] = fits
 			}
 			for name, x := range n.nodes {
 				if n.fits(p, x) != got[name] {

@@ -39,7 +39,7 @@ var staticFilters = []staticFilter{
 	}},
 }
 
-// dynamicFilter looks at what is placed on a node now. It reports every reason it finds.
+// dynamicFilter looks at what is placed on a node now. It reports every reason it finds, if somebody asks.
 type dynamicFilter struct {
 	name  string
 	check func(s *State, c *Class, node int, report func(reason string)) bool
@@ -50,7 +50,9 @@ var dynamicFilters = []dynamicFilter{
 	{"NodePorts", func(s *State, c *Class, node int, report func(string)) bool {
 		for _, p := range c.ports {
 			if s.portTaken(node, p) {
-				report("node(s) didn't have free ports for the requested pod ports")
+				if report != nil {
+					report("node(s) didn't have free ports for the requested pod ports")
+				}
 				return false
 			}
 		}
@@ -59,17 +61,31 @@ var dynamicFilters = []dynamicFilter{
 	{"NodeResourcesFit", func(s *State, c *Class, node int, report func(string)) bool {
 		fits := true
 		if s.used[dimPods][node]+1 > s.allocatable[dimPods][node] {
-			report("Too many pods")
 			fits = false
+			if report != nil {
+				report("Too many pods")
+			}
 		}
 		for _, r := range c.requests {
 			if r.amount > s.allocatable[r.dim][node]-s.used[r.dim][node] {
-				report("Insufficient " + string(s.dimensions[r.dim]))
 				fits = false
+				if report != nil {
+					report("Insufficient " + string(s.dimensions[r.dim]))
+				}
 			}
 		}
 		return fits
 	}},
+}
+
+// passes runs the dynamic filters on one node.
+func (s *State) passes(c *Class, node int, report func(reason string)) bool {
+	for _, f := range dynamicFilters {
+		if !f.check(s, c, node, report) {
+			return false
+		}
+	}
+	return true
 }
 
 func (s *State) portTaken(node int, want hostPort) bool {

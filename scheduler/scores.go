@@ -8,31 +8,45 @@ import (
 
 const maxScore = 100
 
-// score is one row of the scores, with upstream's weight. raw gives a node's score; normalise spreads raw scores over
-// 0..100 given their maximum among the nodes that fit, and is nil where raw is in that range already.
-type score struct {
+// staticCount is the number of static scores; classes keep a column for each.
+const staticCount = 2
+
+// staticScore depends on the pod's class and the node's own properties only. Raw scores are kept per class and node, and spread over
+// 0..100 given their maximum among the nodes that fit.
+type staticScore struct {
 	name      string
 	weight    int64
-	raw       func(s *State, c *Class, node int) int64
+	raw       func(c *Class, node *corev1.Node) int64
 	normalise func(raw, max int64) int64
 }
 
-// The scores of upstream's default profile that this scheduler has. All divisions truncate, as upstream's do.
-var scores = []score{
-	{"TaintToleration", 3, func(_ *State, c *Class, node int) int64 { return c.taints[node] }, func(raw, max int64) int64 {
+// The static scores of upstream's default profile that this scheduler has, with upstream's weights. All divisions truncate, as upstream's do.
+var staticScores = [staticCount]staticScore{
+	{"TaintToleration", 3, rawTaints, func(raw, max int64) int64 {
 		if max == 0 {
 			return maxScore
 		}
 		return maxScore - maxScore*raw/max
 	}},
-	{"NodeAffinity", 2, func(_ *State, c *Class, node int) int64 { return c.affinity[node] }, func(raw, max int64) int64 {
+	{"NodeAffinity", 2, rawAffinity, func(raw, max int64) int64 {
 		if max == 0 {
 			return 0
 		}
 		return maxScore * raw / max
 	}},
-	{"NodeResourcesFit", 1, leastAllocated, nil},
-	{"NodeResourcesBalancedAllocation", 1, balanced, nil},
+}
+
+// dynamicScore looks at what is placed on a node now. It is in 0..100 already.
+type dynamicScore struct {
+	name   string
+	weight int64
+	score  func(s *State, c *Class, node int) int64
+}
+
+// The dynamic scores, with upstream's weights.
+var dynamicScores = [...]dynamicScore{
+	{"NodeResourcesFit", 1, leastAllocated},
+	{"NodeResourcesBalancedAllocation", 1, balanced},
 }
 
 // rawTaints counts the PreferNoSchedule taints that the class does not tolerate.

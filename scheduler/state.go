@@ -141,7 +141,7 @@ func (s *State) SetNode(node *corev1.Node) (better bool) {
 	if before != nil && sameForScheduling(before, node) {
 		return false
 	}
-	for _, class := range s.classes {
+	for _, class := range s.classes { // allocatable may have changed, so every class looks again
 		class.refresh(s, i)
 	}
 	return true
@@ -204,5 +204,8 @@ func (s *State) account(class *Class, node int, sign int64) {
 		if s.ports[node][p] += int(sign); s.ports[node][p] == 0 {
 			delete(s.ports[node], p)
 		}
+	}
+	for _, other := range s.classes {
+		other.touch(node)
 	}
 }

@@ -48,6 +48,6 @@ const Forbidden = "k8s.io/kubernetes"
 
 // Inits are the files that may have an init function, with the reason.
 var Inits = map[string]string{
-	"cmd/cuppa-helper": "libcontainer re-executes the program as a container's init",
-	"cli/quiet":        "kubectl's message catalogues must be switched off before the packages that read them start",
+	"cmd/cuppa-helper":  "libcontainer re-executes the program as a container's init",
+	"cli/kubectl/quiet": "kubectl's message catalogues must be switched off before the packages that read them start",
 }
