@@ -11,6 +11,7 @@ import (
 
 	"github.com/cuppa-project/cuppa/apiserver/admission"
 	"github.com/cuppa-project/cuppa/apiserver/authn"
+	"github.com/cuppa-project/cuppa/apiserver/cache"
 	"github.com/cuppa-project/cuppa/apiserver/kinds"
 	"github.com/cuppa-project/cuppa/apiserver/rest"
 )
@@ -32,6 +33,8 @@ func (s *Server) begin(ctx context.Context) error {
 	case <-ctx.Done():
 		return nil
 	}
+	s.adopt()
+	close(s.loaded)
 	door := s.As(self())
 	for _, name := range systemNamespaces() {
 		for s.rest.Cached(coreResource("namespaces"), "", name) == nil {
@@ -53,6 +56,24 @@ func (s *Server) begin(ctx context.Context) error {
 	close(s.ready)
 	<-ctx.Done()
 	return nil
+}
+
+// adopt tells the allocator what the stored Services hold.
+func (s *Server) adopt() {
+	if s.config.Services == nil {
+		return
+	}
+	table := s.rest.Rows(s.config.Kinds.ByResource(coreResource("services")))
+	table.Snapshot().Ascend("", "", func(e cache.Entry) bool {
+		svc, ok := e.Object().(*corev1.Service)
+		if !ok {
+			return true
+		}
+		for _, problem := range s.config.Services.Adopt(svc) {
+			s.config.Logger.Warn("a stored service holds what it should not", "service", e.Key(), "err", problem)
+		}
+		return true
+	})
 }
 
 // reader lets admission read through the service.

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -59,8 +60,40 @@ func chain(filters []filter, handler http.Handler) http.Handler {
 	return handler
 }
 
+// busy counts the requests being served.
+type busy struct {
+	mu   sync.Mutex
+	n    int
+	wait chan struct{} // closed when n is 0, once somebody has asked
+}
+
+func (b *busy) add(n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.n += n
+	if b.n == 0 && b.wait != nil {
+		close(b.wait)
+		b.wait = nil
+	}
+}
+
+// idle returns a channel that is closed when no request is being served.
+func (b *busy) idle() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	ch := make(chan struct{})
+	if b.n == 0 {
+		close(ch)
+	} else {
+		b.wait = ch
+	}
+	return ch
+}
+
 func (s *Server) beginExchange(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		s.busy.add(1)
+		defer s.busy.add(-1)
 		x := &exchange{target: parseTarget(req)}
 		next.ServeHTTP(w, req.WithContext(context.WithValue(req.Context(), exchangeKey{}, x)))
 	})

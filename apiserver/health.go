@@ -67,7 +67,7 @@ func (s *Server) health() []check {
 	return []check{
 		{"ping", true, func() error { return nil }},
 		{"etcd", false, func() error { return closed(s.cache.Ready(), "the store has not been read yet") }},
-		{"informer-sync", false, func() error { return closed(s.cache.Ready(), "the cache is not loaded yet") }},
+		{"informer-sync", false, func() error { return closed(s.loaded, "the cache is not loaded yet") }},
 		{"poststarthook/start-system-namespaces-controller", false, func() error { return closed(s.ready, "the system's namespaces do not exist yet") }},
 		{"shutdown", false, func() error {
 			if closed(s.stopping, "") == nil {

@@ -58,14 +58,22 @@ func (l *Local) call(ctx context.Context, verb string, kind *kinds.Kind, namespa
 			return nil, notFound()
 		}
 	}
+	return c, l.s.alsoMay(ctx, c, verb)
+}
+
+// alsoMay authorises a verb on what the call is about.
+func (s *Server) alsoMay(ctx context.Context, c *rest.Call, verb string) error {
 	question := authz.Request{
-		User: l.user, Verb: verb, Namespace: namespace, Group: kind.GVK.Group, Version: kind.GVK.Version,
-		Resource: kind.Resource, Subresource: subresource, Name: name,
+		User: c.User, Verb: verb, Namespace: c.Namespace, Group: c.Kind.GVK.Group, Version: c.Kind.GVK.Version,
+		Resource: c.Kind.Resource, Name: c.Name,
 	}
-	if allowed, reason := l.s.config.Authorizer.Authorize(ctx, question); !allowed {
-		return nil, authz.Forbidden(question, reason)
+	if c.Sub != nil {
+		question.Subresource = c.Sub.Name
 	}
-	return c, nil
+	if allowed, reason := s.config.Authorizer.Authorize(ctx, question); !allowed {
+		return authz.Forbidden(question, reason)
+	}
+	return nil
 }
 
 func (l *Local) kindOf(obj runtime.Object) (*kinds.Kind, error) {

@@ -111,6 +111,14 @@ func (s *Server) dispatch(w http.ResponseWriter, req *http.Request) {
 		s.servePath(w, req, x.target)
 		return
 	}
+	select {
+	case <-s.loaded:
+	case <-req.Context().Done():
+		return
+	case <-s.stopping:
+		rest.WriteError(w, req, apierrors.NewServiceUnavailable("the server is stopping"))
+		return
+	}
 	t := x.target
 	kind := s.config.Kinds.ByResource(t.gvr())
 	if kind == nil {
@@ -169,11 +177,7 @@ func (s *Server) servePath(w http.ResponseWriter, req *http.Request, t target) {
 	case "metrics":
 		s.metrics.Handler().ServeHTTP(w, req)
 	case "openapi":
-		if s.config.OpenAPI == nil {
-			rest.WriteError(w, req, notFound())
-			return
-		}
-		s.config.OpenAPI.ServeHTTP(w, req)
+		s.openapi.ServeHTTP(w, req)
 	case "api", "apis":
 		if req.Method == http.MethodGet && s.documents.Serve(w, req) {
 			return

@@ -14,8 +14,6 @@ import (
 	"net/http"
 	"time"
 
-	"k8s.io/apimachinery/pkg/util/managedfields"
-
 	"github.com/cuppa-project/cuppa/apiserver/admission"
 	"github.com/cuppa-project/cuppa/apiserver/authn"
 	"github.com/cuppa-project/cuppa/apiserver/authz"
@@ -23,6 +21,7 @@ import (
 	"github.com/cuppa-project/cuppa/apiserver/discovery"
 	"github.com/cuppa-project/cuppa/apiserver/kinds"
 	"github.com/cuppa-project/cuppa/apiserver/metrics"
+	"github.com/cuppa-project/cuppa/apiserver/openapi"
 	"github.com/cuppa-project/cuppa/apiserver/patch"
 	"github.com/cuppa-project/cuppa/apiserver/rest"
 	"github.com/cuppa-project/cuppa/apiserver/storage"
@@ -51,10 +50,6 @@ type Config struct {
 	// Services hands out Service addresses; nil: Services are stored as they come.
 	Services admission.Services
 
-	// Types makes the schema that server-side apply works with. Required.
-	Types func() (managedfields.TypeConverter, error)
-	// OpenAPI serves /openapi; nil: not found.
-	OpenAPI http.Handler
 	// Kubelets is the client's side towards kubelets: the certificate to show and whom to believe. Nil: streams of pods and nodes are refused.
 	Kubelets *tls.Config
 
@@ -72,8 +67,6 @@ func (c *Config) validate() error {
 		return errkind.New(errkind.Invalid, "api server needs a listener")
 	case c.TLS == nil:
 		return errkind.New(errkind.Invalid, "api server needs a certificate")
-	case c.Types == nil:
-		return errkind.New(errkind.Invalid, "api server needs a schema")
 	}
 	if c.Kinds == nil {
 		c.Kinds = kinds.All()
@@ -103,14 +96,17 @@ type Server struct {
 	rest      *rest.Service
 	who       *authn.Authenticator
 	documents *discovery.Documents
+	openapi   *openapi.Handler
 	metrics   *metrics.Metrics
 	byType    types
 	stopping  chan struct{}
+	loaded    chan struct{} // the memory is filled: requests for resources can be answered
 	ready     chan struct{}
 	reads     chan struct{}
 	writes    chan struct{}
 	checks    []check
 	handler   http.Handler
+	busy      busy
 }
 
 // New returns a server. Nothing runs and nothing is read before Run.
@@ -120,12 +116,15 @@ func New(config Config) (*Server, error) {
 	}
 	s := &Server{
 		config: config, metrics: metrics.New(), byType: newTypes(config.Kinds),
-		stopping: make(chan struct{}), ready: make(chan struct{}),
+		stopping: make(chan struct{}), loaded: make(chan struct{}), ready: make(chan struct{}),
 		reads: make(chan struct{}, config.MaxReads), writes: make(chan struct{}, config.MaxWrites),
 	}
 	var err error
 	s.cache, err = cache.New(cache.Config{Store: config.Store, Resources: rest.Resources(config.Kinds), Logger: config.Logger})
 	if err != nil {
+		return nil, err
+	}
+	if s.openapi, err = openapi.New(); err != nil {
 		return nil, err
 	}
 	var accounts *authn.Accounts
@@ -134,7 +133,7 @@ func New(config Config) (*Server, error) {
 	}
 	s.rest, err = rest.New(rest.Config{
 		Table: config.Kinds, Store: config.Store, Cache: s.cache,
-		Fields: patch.NewFields(config.Kinds, config.Types), Accounts: accounts,
+		Fields: patch.NewFields(config.Kinds, openapi.TypeConverter), Accounts: accounts, Authorize: s.alsoMay,
 		Stopping: s.stopping, Logger: config.Logger, Now: config.Now,
 	})
 	if err != nil {
@@ -168,6 +167,9 @@ func (s *Server) Ready() <-chan struct{} { return s.ready }
 
 // stopTime is how long requests under way may take to finish when the server stops.
 const stopTime = 10 * time.Second
+
+// flushTime is how long the last answers have to leave.
+const flushTime = 50 * time.Millisecond
 
 // Run serves until ctx ends. Then watches end, requests under way finish, and the listener is closed.
 func (s *Server) Run(ctx context.Context) error {
@@ -207,11 +209,7 @@ func (s *Server) serve(ctx context.Context) error {
 		defer close(stopped)
 		<-ctx.Done()
 		close(s.stopping)
-		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
-		defer cancel()
-		if server.Shutdown(limited) != nil {
-			_ = server.Close() // what has not finished by now is cut off
-		}
+		s.drain(context.WithoutCancel(ctx), server)
 	}()
 	err := server.ServeTLS(s.config.Listener, "", "")
 	if errors.Is(err, http.ErrServerClosed) {
@@ -219,6 +217,28 @@ func (s *Server) serve(ctx context.Context) error {
 		return nil
 	}
 	return errkind.New(errkind.Unavailable, "serve the api: %w", err)
+}
+
+// drain takes no more connections, lets requests under way finish, and cuts off what remains: idle connections, and what takes too long.
+func (s *Server) drain(ctx context.Context, server *http.Server) {
+	ctx, cancel := context.WithTimeout(ctx, stopTime)
+	defer cancel()
+	graceful := make(chan struct{})
+	go func() {
+		defer close(graceful)
+		_ = server.Shutdown(ctx) // its own end is the deadline, or the Close below
+	}()
+	select {
+	case <-s.busy.idle():
+		// The last answers are with the connections, which need a moment to send them.
+		select {
+		case <-graceful:
+		case <-time.After(flushTime):
+		}
+	case <-ctx.Done():
+	}
+	_ = server.Close() // nothing that is still open was promised anything
+	<-graceful
 }
 
 // exists tells whether what a service account token was made for is still there.

@@ -82,6 +82,8 @@ type Plugin struct {
 	Name     string
 	Mutate   func(ctx context.Context, req *Request) error
 	Validate func(ctx context.Context, req *Request) error
+	// Removed is told of every object that has left the store. It may be nil too.
+	Removed func(kind *kinds.Kind, obj kinds.Object)
 }
 
 // Chain is the ordered table.
@@ -109,4 +111,13 @@ func (c Chain) Validate(ctx context.Context, req *Request) error {
 		}
 	}
 	return nil
+}
+
+// Removed tells every plugin of an object that has left the store.
+func (c Chain) Removed(kind *kinds.Kind, obj kinds.Object) {
+	for i := range c {
+		if c[i].Removed != nil {
+			c[i].Removed(kind, obj)
+		}
+	}
 }

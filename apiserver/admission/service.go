@@ -4,6 +4,8 @@ import (
 	"context"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/cuppa-project/cuppa/apiserver/kinds"
 )
 
 // Services hands out the addresses and node ports of Services. Both calls change what is taken at once; the functions returned say how the
@@ -14,6 +16,8 @@ type Services interface {
 	Assign(ctx context.Context, svc, old *corev1.Service, dryRun bool) (undo, done func(), err error)
 	// Release gives back everything a removed Service held.
 	Release(svc *corev1.Service)
+	// Adopt takes what a stored Service holds; it is called for each of them before the first Assign. Problems are for the log.
+	Adopt(svc *corev1.Service) (problems []error)
 }
 
 type serviceAddresses struct{ services Services }
@@ -22,20 +26,21 @@ func (p *serviceAddresses) mutate(ctx context.Context, req *Request) error {
 	if !req.is("", "services") || req.Subresource != "" {
 		return nil
 	}
-	switch req.Operation {
-	case Create, Update:
-		svc := req.Object.(*corev1.Service)
-		old, _ := req.Old.(*corev1.Service)
-		undo, done, err := p.services.Assign(ctx, svc, old, req.DryRun)
-		if err != nil {
-			return err
-		}
-		req.OnFailure(undo)
-		req.OnStored(done)
-	case Delete:
-		if old, ok := req.Old.(*corev1.Service); ok && !req.DryRun {
-			req.OnStored(func() { p.services.Release(old) })
-		}
+	if req.Operation != Create && req.Operation != Update {
+		return nil
 	}
+	old, _ := req.Old.(*corev1.Service)
+	undo, done, err := p.services.Assign(ctx, req.Object.(*corev1.Service), old, req.DryRun)
+	if err != nil {
+		return err
+	}
+	req.OnFailure(undo)
+	req.OnStored(done)
 	return nil
+}
+
+func (p *serviceAddresses) removed(kind *kinds.Kind, obj kinds.Object) {
+	if svc, ok := obj.(*corev1.Service); ok && kind.Resource == "services" {
+		p.services.Release(svc)
+	}
 }

@@ -22,7 +22,7 @@ func Default(config Config) Chain {
 	}
 	if config.Services != nil {
 		addresses := &serviceAddresses{services: config.Services}
-		chain = append(chain, Plugin{Name: "ServiceAddresses", Mutate: addresses.mutate})
+		chain = append(chain, Plugin{Name: "ServiceAddresses", Mutate: addresses.mutate, Removed: addresses.removed})
 	}
 	return chain
 }

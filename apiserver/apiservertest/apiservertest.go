@@ -15,6 +15,7 @@ import (
 	"encoding/pem"
 	"math/big"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"testing"
@@ -22,12 +23,12 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	"github.com/cuppa-project/cuppa/apiserver"
+	"github.com/cuppa-project/cuppa/apiserver/allocate"
 	"github.com/cuppa-project/cuppa/apiserver/authn"
 	"github.com/cuppa-project/cuppa/apiserver/cache"
 	"github.com/cuppa-project/cuppa/apiserver/storage"
@@ -76,9 +77,13 @@ func New(t testing.TB, options ...Options) *Server {
 	if err != nil {
 		t.Fatalf("make a key: %v", err)
 	}
+	services, err := allocate.New(allocate.Config{CIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/16")}})
+	if err != nil {
+		t.Fatalf("make the allocator: %v", err)
+	}
 	config := apiserver.Config{
 		Store: o.Store, Listener: listener, TLS: ca.server(t),
-		AccountKey: accountKey, Types: deduced,
+		AccountKey: accountKey, Services: services,
 	}
 	if o.Change != nil {
 		o.Change(&config)
@@ -131,6 +136,9 @@ func (s *Server) accounts(ctx context.Context, t testing.TB) {
 	door := s.As(authn.User{Name: "admin", Groups: []string{"system:masters"}})
 	add := func(namespace string) {
 		_, _ = door.Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "default", Namespace: namespace}}) // it may exist already
+	}
+	if _, err := s.Cache().Fresh(ctx); err != nil {
+		t.Fatalf("wait for the memory: %v", err)
 	}
 	table := door.Table(corev1.SchemeGroupVersion.WithResource("namespaces"))
 	snapshot, watcher, err := table.SnapshotAndWatch(cache.WatchOptions{Queue: -1})
@@ -266,8 +274,4 @@ func (a *authority) server(t testing.TB) *tls.Config {
 	pool := x509.NewCertPool()
 	pool.AddCert(a.cert)
 	return &tls.Config{Certificates: []tls.Certificate{pair}, ClientCAs: pool}
-}
-
-func deduced() (managedfields.TypeConverter, error) {
-	return managedfields.NewDeducedTypeConverter(), nil
 }

@@ -136,7 +136,7 @@ type Config struct {
 	Prefix    string // what is watched; "": "/registry/"
 	Resources []Resource
 	Logger    *slog.Logger // nil: none
-	PageSize  int64        // keys per range at load; 0: 2,000
+	PageSize  int64        // keys per range at load; 0: 5,000
 }
 
 // Cache holds all resources of one store.
@@ -168,7 +168,7 @@ func New(cfg Config) (*Cache, error) {
 		cfg.Prefix = "/registry/"
 	}
 	if cfg.PageSize == 0 {
-		cfg.PageSize = 2000
+		cfg.PageSize = 5000
 	}
 	c := &Cache{cfg: cfg, log: cfg.Logger, ready: make(chan struct{}), done: make(chan struct{})}
 	if c.log == nil {

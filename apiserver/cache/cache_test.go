@@ -18,6 +18,7 @@ import (
 
 	"github.com/cuppa-project/cuppa/apiserver/cache"
 	"github.com/cuppa-project/cuppa/apiserver/storage"
+	"github.com/cuppa-project/cuppa/apiserver/storage/etcd"
 	"github.com/cuppa-project/cuppa/apiserver/storage/memory"
 	"github.com/cuppa-project/cuppa/internal/errkind"
 )
@@ -55,6 +56,25 @@ func value(key, node string, labels ...string) []byte {
 		panic(err)
 	}
 	return data
+}
+
+// embedded is an etcd member of a test.
+func embedded(t testing.TB) storage.Store {
+	t.Helper()
+	m, err := etcd.NewEmbedded(etcd.EmbeddedConfig{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- m.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-done })
+	select {
+	case <-m.Ready():
+	case err := <-done:
+		t.Fatal(err)
+	}
+	return m.Store()
 }
 
 // world is a running cache on a store.
@@ -352,6 +372,47 @@ func TestAddAndRemove(t *testing.T) {
 	}
 	_, err = watcher.Next(t.Context())
 	wantKind(t, err, errkind.Expired)
+}
+
+func TestWritesDuringTheLoadAreNotMissed(t *testing.T) {
+	inner := memory.New()
+	store := &racing{Store: inner, prefix: "/registry/"}
+	w := &world{t: t, store: inner}
+	r1 := w.create("a/x", "1")
+	var r2, r3 int64
+	store.after = func() { r2, r3 = w.update("a/x", r1, "2"), w.create("a/y", "1") }
+	w = start(t, store)
+	w.fresh()
+	want(t, "state", []string{fmt.Sprintf("a/x=2@%d", r2), fmt.Sprintf("a/y=1@%d", r3)}, show(w.table().Snapshot(), "", ""))
+	want(t, "history", []string{fmt.Sprintf("modified a/x=2@%d was a/x=1@%d", r2, r1), fmt.Sprintf("added a/y=1@%d was none", r3)},
+		drain(t, w.watch(cache.WatchOptions{Since: r1}), 2))
+}
+
+func TestWritesDuringAddAreNotMissed(t *testing.T) {
+	other := "/registry/example.org/widgets/"
+	store := &racing{Store: memory.New(), prefix: other}
+	w := start(t, store)
+	r1, err := store.Create(t.Context(), other+"a/x", value("a/x", "1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r2 int64
+	store.after = func() {
+		if r2, err = store.Update(t.Context(), other+"a/x", value("a/x", "2"), r1); err != nil {
+			t.Error(err)
+		}
+		w.fresh() // the cache has seen it, and the table is still joining
+	}
+	table, err := w.cache.Add(t.Context(), configMaps("widgets", other))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want(t, "state", []string{fmt.Sprintf("a/x=2@%d", r2)}, show(table.Snapshot(), "", ""))
+	watcher, err := table.Watch(cache.WatchOptions{Since: r1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want(t, "history", []string{fmt.Sprintf("modified a/x=2@%d was a/x=1@%d", r2, r1)}, drain(t, watcher, 1))
 }
 
 func TestNewRefusesBadConfig(t *testing.T) {

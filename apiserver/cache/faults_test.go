@@ -13,6 +13,7 @@ type held struct {
 	mu    sync.Mutex
 	gate  chan struct{} // nil: open
 	fault chan error
+	inner storage.Store // takes the place of Store for the cache's reads; nil: none
 }
 
 func (h *held) hold() {
@@ -28,9 +29,29 @@ func (h *held) release() {
 	h.gate = nil
 }
 
+// swap puts another store underneath; the watch must not be running then, or end soon.
+func (h *held) swap(s storage.Store) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.inner = s
+}
+
+func (h *held) current() storage.Store {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.inner != nil {
+		return h.inner
+	}
+	return h.Store
+}
+
+func (h *held) Range(ctx context.Context, prefix, from string, limit, revision int64) (storage.Page, error) {
+	return h.current().Range(ctx, prefix, from, limit, revision)
+}
+
 func (h *held) Watch(ctx context.Context, prefix string, from int64) <-chan storage.Batch {
 	ctx, cancel := context.WithCancel(ctx)
-	in, out := h.Store.Watch(ctx, prefix, from), make(chan storage.Batch)
+	in, out := h.current().Watch(ctx, prefix, from), make(chan storage.Batch)
 	go func() {
 		defer close(out)
 		defer cancel()
@@ -87,4 +108,20 @@ func (r *remote) Revision(ctx context.Context) (int64, error) {
 		}
 	}
 	return revision, err
+}
+
+// racing is a store in which something happens right after the last page of a range was read.
+type racing struct {
+	storage.Store
+	prefix string
+	once   sync.Once
+	after  func()
+}
+
+func (r *racing) Range(ctx context.Context, prefix, from string, limit, revision int64) (storage.Page, error) {
+	page, err := r.Store.Range(ctx, prefix, from, limit, revision)
+	if prefix == r.prefix && !page.More {
+		r.once.Do(r.after)
+	}
+	return page, err
 }

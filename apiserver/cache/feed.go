@@ -42,6 +42,10 @@ func (c *Cache) follow(ctx context.Context) error {
 			}
 			continue
 		}
+		if behind := c.clock.applied.Load(); revision < behind {
+			// A store restored from a backup. What clients hold is of another history; only a new start tells them.
+			return errkind.New(errkind.Precondition, "the store went back from revision %d to %d", behind, revision)
+		}
 		if !isClosed(c.ready) {
 			close(c.ready)
 		}

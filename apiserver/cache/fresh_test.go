@@ -139,6 +139,27 @@ func TestReloadAfterTheHistoryIsGone(t *testing.T) {
 	})
 }
 
+func TestStoreThatGoesBackEndsTheCache(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &held{Store: memory.New(), fault: make(chan error)}
+		c, err := cache.New(cache.Config{Store: store})
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan error)
+		go func() { done <- c.Run(t.Context()) }()
+		if _, err := store.Create(t.Context(), prefix+"a/x", nil); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Fresh(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		store.swap(memory.New())
+		store.fault <- errkind.New(errkind.Unavailable, "gone for a while")
+		wantKind(t, <-done, errkind.Precondition)
+	})
+}
+
 func TestSnapshotAt(t *testing.T) {
 	store := memory.New()
 	w := start(t, store, func(c *cache.Config) { c.Resources[0].HistoryEvents = 3 })

@@ -91,13 +91,16 @@ func (w *Watcher) Next(ctx context.Context) ([]Change, error) {
 		events, err := w.queue, w.err
 		w.queue, w.taken = w.taken[:0], events
 		w.mu.Unlock()
+		if clear(w.changes); cap(w.changes) > keepRoom {
+			w.changes = nil
+		}
 		w.changes = w.changes[:0]
 		for _, e := range events {
 			if c, ok := w.see(e); ok {
 				w.changes = append(w.changes, c)
 			}
 		}
-		clear(events)
+		w.reuse(events)
 		if len(w.changes) > 0 {
 			return w.changes, nil
 		}
@@ -110,6 +113,20 @@ func (w *Watcher) Next(ctx context.Context) ([]Change, error) {
 		case <-w.wake:
 		}
 	}
+}
+
+// keepRoom is how much room for changes a watcher keeps between calls; a burst must not cost memory for ever.
+const keepRoom = 64
+
+// reuse makes the slice the queue's other half, unless a burst has made it large.
+func (w *Watcher) reuse(events []*event) {
+	clear(events)
+	if cap(events) <= keepRoom {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.taken = nil
 }
 
 // see turns an event into what this watcher sees of it.

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/cuppa-project/cuppa/apiserver/cache"
+	"github.com/cuppa-project/cuppa/apiserver/storage"
 	"github.com/cuppa-project/cuppa/apiserver/storage/memory"
 	"github.com/cuppa-project/cuppa/internal/errkind"
 )
@@ -112,7 +114,14 @@ func TestWatchNarrow(t *testing.T) {
 		fmt.Sprintf("added b/x=n1@%d was none", bx),
 		fmt.Sprintf("deleted b/x=n1@%d was b/x=n1@%d", gone, bx),
 	}, drain(t, both, 2))
-	for _, watcher := range []*cache.Watcher{exact, namespace, node, both} {
+	nowhere := w.watch(cache.WatchOptions{Since: w.fresh(), Field: "node", Value: ""})
+	none := w.create("c/x", "")
+	w.remove("c/x", none)
+	want(t, "without a node", []string{
+		fmt.Sprintf("added c/x=@%d was none", none),
+		fmt.Sprintf("deleted c/x=@%d was c/x=@%d", none+1, none),
+	}, drain(t, nowhere, 2))
+	for _, watcher := range []*cache.Watcher{exact, namespace, node, both, nowhere} {
 		watcher.Stop()
 		_, err := watcher.Next(t.Context())
 		wantKind(t, err, errkind.Unavailable)
@@ -251,7 +260,12 @@ func TestUnusedObjectsAreDropped(t *testing.T) {
 // TestWatchersFollowConcurrentWriters holds snapshot plus changes against the store's end state, while writers, watchers of every
 // width and their beginnings interleave.
 func TestWatchersFollowConcurrentWriters(t *testing.T) {
-	w := start(t, memory.New())
+	t.Run("memory", func(t *testing.T) { followWriters(t, memory.New()) })
+	t.Run("etcd", func(t *testing.T) { followWriters(t, embedded(t)) })
+}
+
+func followWriters(t *testing.T, store storage.Store) {
+	w := start(t, store)
 	const writers, writes, followers = 4, 150, 8
 	var (
 		writing, following sync.WaitGroup
@@ -269,7 +283,7 @@ func TestWatchersFollowConcurrentWriters(t *testing.T) {
 		}
 		return cache.WatchOptions{}
 	}
-	final := make(chan int64)
+	final := make(chan int64, followers)
 	for i := range followers {
 		following.Go(func() {
 			opts := narrow(i)
@@ -291,8 +305,7 @@ func TestWatchersFollowConcurrentWriters(t *testing.T) {
 		opts := narrow(i)
 		expect := map[string]string{}
 		w.table().Snapshot().Ascend("", "", func(e cache.Entry) bool {
-			if (opts.Field == "" || e.Fields()[opts.Field] == opts.Value) &&
-				(len(e.Key()) >= len(opts.Prefix) && e.Key()[:len(opts.Prefix)] == opts.Prefix) && (!opts.Exact || e.Key() == opts.Prefix) {
+			if within(e, opts) {
 				expect[e.Key()] = showEntry(e)
 			}
 			return true
@@ -325,44 +338,48 @@ func scribble(w *world, seed, writes int) (last int64) {
 	return last
 }
 
-// follow builds a state from a snapshot and the changes after it, until the final revision has been seen.
+// follow builds a state from a snapshot and the changes after it, until the final revision has been seen. It subscribes anew,
+// from the last revision it saw, after every handful of changes.
 func follow(t *testing.T, w *world, opts cache.WatchOptions, final <-chan int64) map[string]string {
 	state := map[string]string{}
 	s, watcher, err := w.table().SnapshotAndWatch(opts)
 	if err != nil {
 		t.Error(err)
-		<-final
 		return nil
 	}
-	defer watcher.Stop()
 	s.Ascend("", "", func(e cache.Entry) bool {
-		if opts.Exact && e.Key() != opts.Prefix || opts.Field != "" && e.Fields()[opts.Field] != opts.Value ||
-			len(e.Key()) < len(opts.Prefix) || e.Key()[:len(opts.Prefix)] != opts.Prefix {
-			return true
+		if within(e, opts) {
+			state[e.Key()] = showEntry(e)
 		}
-		state[e.Key()] = showEntry(e)
 		return true
 	})
-	seen := s.Revision()
-	stop := make(chan struct{})
-	go func() { <-final; watcher.Bookmark(); close(stop) }()
-	defer func() { <-stop }()
+	opts.Since = s.Revision()
+	writing, stop := context.WithCancel(t.Context())
+	end := int64(0)
+	go func() { end = <-final; stop() }()
 	for {
-		changes, err := watcher.Next(t.Context())
+		changes, err := watcher.Next(writing)
+		if writing.Err() != nil {
+			watcher.Bookmark() // what is before it has been delivered
+			changes, err = watcher.Next(t.Context())
+		}
 		if err != nil {
 			t.Error(err)
 			return nil
 		}
 		for _, c := range changes {
 			if c.Type == cache.Bookmark {
-				return state
+				if c.Revision >= end {
+					watcher.Stop()
+					return state
+				}
+				continue
 			}
-			if c.Revision <= seen {
-				t.Errorf("change at %d after %d", c.Revision, seen)
+			if c.Revision <= opts.Since {
+				t.Errorf("change at %d after %d", c.Revision, opts.Since)
 			}
-			seen = c.Revision
-			_, known := state[c.Entry.Key()]
-			if known != (c.Type != cache.Added) {
+			opts.Since = c.Revision
+			if _, known := state[c.Entry.Key()]; known != (c.Type != cache.Added) {
 				t.Errorf("%s, but known = %v", showChange(c), known)
 			}
 			state[c.Entry.Key()] = showEntry(c.Entry)
@@ -370,5 +387,21 @@ func follow(t *testing.T, w *world, opts cache.WatchOptions, final <-chan int64)
 				delete(state, c.Entry.Key())
 			}
 		}
+		watcher.Stop()
+		if watcher, err = w.table().Watch(opts); err != nil {
+			t.Error(err)
+			return nil
+		}
 	}
+}
+
+// within says whether a watcher with the options is concerned with the entry.
+func within(e cache.Entry, opts cache.WatchOptions) bool {
+	if opts.Field != "" && e.Fields()[opts.Field] != opts.Value {
+		return false
+	}
+	if opts.Exact {
+		return e.Key() == opts.Prefix
+	}
+	return strings.HasPrefix(e.Key(), opts.Prefix)
 }

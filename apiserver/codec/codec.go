@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"fmt"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/yaml"
@@ -87,22 +86,30 @@ func MarshalProto(obj runtime.Object) ([]byte, error) {
 
 // Wrap puts a bare protobuf body into the envelope that says what it is.
 func Wrap(gvk schema.GroupVersionKind, body []byte) []byte {
-	out := append(WrapHead(gvk, len(body)), body...)
-	return append(out, wrapTail...)
+	out := appendHead(make([]byte, 0, len(body)+headRoom), gvk, len(body))
+	return append(append(out, body...), wrapTail...)
 }
+
+// headRoom is enough for an envelope around any kind.
+const headRoom = 128
 
 // wrapTail is the empty contentEncoding and contentType that end an envelope.
 var wrapTail = []byte{0x1a, 0, 0x22, 0}
 
 // WrapHead is the part of an envelope before a body of the given size, for writers that stream the body; WrapTail ends it.
 func WrapHead(gvk schema.GroupVersionKind, size int) []byte {
+	return appendHead(nil, gvk, size)
+}
+
+func appendHead(dst []byte, gvk schema.GroupVersionKind, size int) []byte {
 	apiVersion, kind := gvk.ToAPIVersionAndKind()
-	meta := AppendBytes(nil, 1, []byte(apiVersion))
-	meta = AppendBytes(meta, 2, []byte(kind))
-	head := append(make([]byte, 0, len(envelope)+len(meta)+size+24), envelope...)
-	head = AppendBytes(head, 1, meta)
-	head = append(head, 0x12)
-	return AppendVarint(head, uint64(size))
+	dst = append(dst, envelope...)
+	dst = append(dst, 1<<3|2)
+	dst = AppendVarint(dst, uint64(len(apiVersion)+len(kind)+4)) // both are far below 128 bytes
+	dst = AppendBytes(dst, 1, []byte(apiVersion))
+	dst = AppendBytes(dst, 2, []byte(kind))
+	dst = append(dst, 2<<3|2)
+	return AppendVarint(dst, uint64(size))
 }
 
 // WrapTail ends an envelope that WrapHead began.
@@ -127,7 +134,11 @@ func AppendVarint(buf []byte, v uint64) []byte {
 // AppendRevised appends body with the resource version added to it. Protobuf merges a message field that occurs twice, so a
 // second metadata field that carries the version alone sets it without decoding what is there.
 func AppendRevised(dst, body []byte, revision string) []byte {
-	dst = append(dst, body...)
+	return AppendRevision(append(dst, body...), []byte(revision))
+}
+
+// AppendRevision appends the metadata field that AppendRevised adds.
+func AppendRevision(dst, revision []byte) []byte {
 	dst = AppendVarint(dst, 1<<3|2)
 	dst = AppendVarint(dst, uint64(len(revision)+2))
 	dst = AppendVarint(dst, 6<<3|2)
@@ -140,5 +151,5 @@ func SetKind(obj runtime.Object, gvk schema.GroupVersionKind) {
 	obj.GetObjectKind().SetGroupVersionKind(gvk)
 }
 
-// StatusKind is the kind of error answers.
-var StatusKind = metav1.SchemeGroupVersion.WithKind("Status")
+// StatusKind is the kind of error answers, in the core group as clients expect it.
+var StatusKind = schema.GroupVersionKind{Version: "v1", Kind: "Status"}

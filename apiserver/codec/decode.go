@@ -2,6 +2,7 @@ package codec
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"mime"
 	"strings"
@@ -107,6 +108,10 @@ func decodeJSON(body []byte, expected schema.GroupVersionKind, strict bool, into
 		err = kjson.UnmarshalCaseSensitivePreserveInts(body, into)
 	}
 	if err != nil {
+		if !json.Valid(body) {
+			// A document that is broken further down names no kind that could be relied on.
+			return Decoded{}, fmt.Errorf("couldn't get version/kind; json parse error: %w", err)
+		}
 		return Decoded{GVK: gvk}, err
 	}
 	SetKind(into, gvk)
@@ -154,5 +159,9 @@ func orExpected(gvk, expected schema.GroupVersionKind) schema.GroupVersionKind {
 }
 
 func mismatch(got, expected schema.GroupVersionKind) error {
-	return fmt.Errorf("converting (%s.%s) to (%s.%s): unknown conversion", got.Version, got.Kind, expected.Version, expected.Kind)
+	family, _, _ := strings.Cut(expected.Group, ".")
+	if family == "" {
+		family = "core"
+	}
+	return fmt.Errorf("converting (%s.%s) to (%s.%s): unknown conversion", got.Version, got.Kind, family, expected.Kind)
 }

@@ -72,6 +72,25 @@ func Unwrap(value []byte) (schema.GroupVersionKind, []byte, error) {
 	return schema.FromAPIVersionAndKind(kind.APIVersion, kind.Kind), body, nil
 }
 
+// Body returns the bare protobuf body of an envelope, sharing its memory. It does not look at what the envelope names, which costs
+// more than everything else about it.
+func Body(value []byte) ([]byte, bool) {
+	if !bytes.HasPrefix(value, envelope) {
+		return nil, false
+	}
+	for rest := value[len(envelope):]; len(rest) > 0; {
+		field, data, next, err := nextField(rest)
+		if err != nil {
+			return nil, false
+		}
+		if field == 2 {
+			return data, true
+		}
+		rest = next
+	}
+	return nil, true
+}
+
 // nextField splits the first length-delimited field off data. Envelopes have no other fields.
 func nextField(data []byte) (field int, value, rest []byte, err error) {
 	tag, data, ok := takeVarint(data)

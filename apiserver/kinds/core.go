@@ -7,6 +7,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
 func coreKind(kind string) schema.GroupVersionKind { return corev1.SchemeGroupVersion.WithKind(kind) }
@@ -163,6 +164,9 @@ func pods() *Kind {
 				Verbs: []string{"create"},
 				New:   func() runtime.Object { return &corev1.Binding{} },
 				Into:  bindPod,
+				// bindPod changes what an update may not, and has checked it.
+				PrepareUpdate:  func(_, _ Object) {},
+				ValidateUpdate: func(_, _ Object) field.ErrorList { return nil },
 			},
 			{
 				Name:           "ephemeralcontainers",

@@ -182,7 +182,7 @@ func validateNewEventUpdate(now, before *eventsv1.Event) field.ErrorList {
 		{"firstTimestamp", event.FirstTimestamp, old.FirstTimestamp},
 		{"lastTimestamp", event.LastTimestamp, old.LastTimestamp},
 		{"count", event.Count, old.Count},
-		{"eventTime", event.EventTime.Truncate(1), old.EventTime.Truncate(1)},
+		{"eventTime", event.EventTime, old.EventTime},
 		{"action", event.Action, old.Action},
 		{"related", event.Related, old.Related},
 		{"reportingController", event.ReportingController, old.ReportingController},

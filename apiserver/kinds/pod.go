@@ -1,10 +1,10 @@
 package kinds
 
 import (
-	"fmt"
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -131,7 +131,7 @@ func bindPod(parent Object, sub runtime.Object) (Object, error) {
 	binding := sub.(*corev1.Binding)
 	pod := parent.(*corev1.Pod).DeepCopy()
 	if errs := validateBinding(binding); len(errs) > 0 {
-		return nil, errkind.New(errkind.Invalid, "%w", errs.ToAggregate())
+		return nil, apierrors.NewInvalid(coreKind("Binding").GroupKind(), binding.Name, errs)
 	}
 	if binding.UID != "" && binding.UID != pod.UID {
 		return nil, errkind.New(errkind.Conflict, "Precondition failed: UID in precondition: %v, UID in object meta: %v", binding.UID, pod.UID)
@@ -243,5 +243,5 @@ func podIPs(pod *corev1.Pod) string {
 	if len(pod.Status.PodIPs) == 0 {
 		return ""
 	}
-	return fmt.Sprint(pod.Status.PodIPs[0].IP)
+	return pod.Status.PodIPs[0].IP
 }

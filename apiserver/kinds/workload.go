@@ -3,6 +3,7 @@ package kinds
 import (
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
@@ -81,7 +82,7 @@ func takeScaleMeta(obj Object, scale *autoscalingv1.Scale) error {
 	}
 	if scale.Spec.Replicas < 0 {
 		errs := nonNegative(int64(scale.Spec.Replicas), field.NewPath("spec", "replicas"))
-		return errkind.New(errkind.Invalid, "%w", errs.ToAggregate())
+		return apierrors.NewInvalid(autoscalingv1.SchemeGroupVersion.WithKind("Scale").GroupKind(), scale.Name, errs)
 	}
 	if scale.ResourceVersion != "" {
 		obj.SetResourceVersion(scale.ResourceVersion)

@@ -1,8 +1,10 @@
 package rest
 
 import (
+	"bufio"
 	"bytes"
 	"math/bits"
+	"strconv"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -24,8 +26,9 @@ func (b protoBody) size() int { return len(b.raw) + b.extra }
 // proto returns the entry's stored body, or for another version than the stored one a body made for it.
 func (r *row) proto(e cache.Entry) (protoBody, error) {
 	if r.kind == r.stored {
-		_, body, err := codec.Unwrap(e.Stored())
-		return protoBody{body, 4 + digits(e.Revision())}, err
+		if body, ok := codec.Body(e.Stored()); ok {
+			return protoBody{body, 4 + digits(e.Revision())}, nil
+		}
 	}
 	obj, err := r.view(e)
 	if err != nil {
@@ -35,18 +38,17 @@ func (r *row) proto(e cache.Entry) (protoBody, error) {
 	return protoBody{raw: body}, err
 }
 
-// appendItem appends one item of a list, with its resource version if the body lacks it.
-func appendItem(dst, body []byte, revision string, revise bool) []byte {
-	size := len(body)
-	if revise {
-		size += 4 + len(revision)
+// writeItem writes one item of a list, with its resource version if the body lacks it. scratch is room to work in.
+func writeItem(out *bufio.Writer, scratch []byte, body protoBody, revision int64) []byte {
+	scratch = codec.AppendVarint(append(scratch[:0], 2<<3|2), uint64(body.size()))
+	_, _ = out.Write(scratch)
+	_, _ = out.Write(body.raw)
+	if body.extra > 0 {
+		var digits [20]byte
+		scratch = codec.AppendRevision(scratch[:0], strconv.AppendInt(digits[:0], revision, 10))
+		_, _ = out.Write(scratch)
 	}
-	dst = append(dst, 2<<3|2)
-	dst = codec.AppendVarint(dst, uint64(size))
-	if revise {
-		return codec.AppendRevised(dst, body, revision)
-	}
-	return append(dst, body...)
+	return scratch
 }
 
 // fieldSize is how many bytes a field with the number below 16 takes.

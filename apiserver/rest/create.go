@@ -67,6 +67,14 @@ func (s *Service) create(ctx context.Context, c *Call, obj kinds.Object) (*Resul
 	return s.createManaged(ctx, c, obj)
 }
 
+// mayCreate is asked when a verb other than create is about to create.
+func (s *Service) mayCreate(ctx context.Context, c *Call) error {
+	if s.Authorize == nil {
+		return nil
+	}
+	return s.Authorize(ctx, c, "create")
+}
+
 // createManaged stores a new object whose managedFields are in place.
 func (s *Service) createManaged(ctx context.Context, c *Call, obj kinds.Object) (*Result, error) {
 	s.birth(obj)

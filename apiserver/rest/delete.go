@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -74,7 +75,6 @@ func (s *Service) tryDelete(ctx context.Context, c *Call, now present, opts meta
 	}
 	r := s.row(c)
 	result, err := s.remove(ctx, r, r.key(c.Namespace, c.Name), now, now.object.DeepCopyObject().(kinds.Object))
-	req.Finish(err == nil)
 	return &Deletion{Result: result, Gone: true}, err
 }
 
@@ -84,7 +84,8 @@ func (s *Service) remove(ctx context.Context, r *row, key string, now present, o
 	if err != nil {
 		return nil, s.raced(r, nil, err)
 	}
-	obj.SetResourceVersion(fmt.Sprint(revision))
+	s.Admission.Removed(r.kind, now.object)
+	obj.SetResourceVersion(strconv.FormatInt(revision, 10))
 	return &Result{Object: obj}, nil
 }
 

@@ -233,7 +233,7 @@ func (s *Service) serveUpdate(w http.ResponseWriter, req *http.Request, c *Call)
 		WriteError(w, req, err)
 		return
 	}
-	s.answer(w, req, c, http.StatusOK, result)
+	s.answer(w, req, c, result.code(), result)
 }
 
 // body makes what a request to the call's path carries.
@@ -275,11 +275,14 @@ func (s *Service) servePatch(w http.ResponseWriter, req *http.Request, c *Call) 
 		WriteError(w, req, err)
 		return
 	}
-	code := http.StatusOK
-	if result.Created {
-		code = http.StatusCreated
+	s.answer(w, req, c, result.code(), result)
+}
+
+func (r *Result) code() int {
+	if r.Created {
+		return http.StatusCreated
 	}
-	s.answer(w, req, c, code, result)
+	return http.StatusOK
 }
 
 // options takes over what the options of a write say.

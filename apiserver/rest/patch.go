@@ -95,6 +95,9 @@ func (s *Service) apply(ctx context.Context, c *Call, p patch.Patch, force bool)
 
 // applyNew creates what was applied and is not there.
 func (s *Service) applyNew(ctx context.Context, c *Call, merge func(kinds.Object) (kinds.Object, error)) (*Result, error) {
+	if err := s.mayCreate(ctx, c); err != nil {
+		return nil, err
+	}
 	empty := c.Kind.New()
 	codec.SetKind(empty, c.Kind.GVK)
 	obj, err := merge(empty)

@@ -114,7 +114,7 @@ func (s *Service) writeResult(w http.ResponseWriter, req *http.Request, c *Call,
 	}
 	switch {
 	case media.Format == codec.Protobuf && result.stored != nil && codec.CanProto(result.Object):
-		if _, body, err := codec.Unwrap(result.stored); err == nil {
+		if body, ok := codec.Body(result.stored); ok {
 			revised := codec.AppendRevised(make([]byte, 0, len(body)+32), body, result.Object.GetResourceVersion())
 			writeBytes(w, media.Format, code, codec.Wrap(r.kind.GVK, revised))
 			return
@@ -196,14 +196,14 @@ func (s *Service) streamProto(w http.ResponseWriter, r *row, l *listing) error {
 		return err
 	}
 	head := codec.AppendBytes(nil, 1, meta)
-	bodies := make([][]byte, len(l.entries))
+	bodies := make([]protoBody, len(l.entries))
 	size := len(head)
 	for i, e := range l.entries {
 		body, err := r.proto(e)
 		if err != nil {
 			return err
 		}
-		bodies[i] = body.raw
+		bodies[i] = body
 		size += fieldSize(body.size())
 	}
 	header := w.Header()
@@ -215,8 +215,7 @@ func (s *Service) streamProto(w http.ResponseWriter, r *row, l *listing) error {
 	_, _ = out.Write(head)
 	var scratch []byte
 	for i, e := range l.entries {
-		scratch = appendItem(scratch[:0], bodies[i], strconv.FormatInt(e.Revision(), 10), r.kind == r.stored)
-		_, _ = out.Write(scratch)
+		scratch = writeItem(out, scratch, bodies[i], e.Revision())
 	}
 	_, _ = out.Write(codec.WrapTail())
 	_ = out.Flush()

@@ -34,6 +34,9 @@ type Config struct {
 	Store  storage.Store
 	Cache  *cache.Cache // made with Resources of the same table
 	Fields *patch.Fields
+	// Authorize says whether the call may also do another verb: what creates by updating or applying must be allowed to create.
+	// Nil: it may.
+	Authorize func(ctx context.Context, c *Call, verb string) error
 	// Accounts issues service account tokens; nil: they cannot be had.
 	Accounts *authn.Accounts
 	// Stopping is closed when the server begins to stop: watches end then.
@@ -123,8 +126,8 @@ func resource(kind *kinds.Kind) cache.Resource {
 	}
 	if codec.CanProto(kind.New()) {
 		r.AppendProto = func(dst []byte, e cache.Entry) []byte {
-			_, body, err := codec.Unwrap(e.Stored())
-			if err != nil {
+			body, ok := codec.Body(e.Stored())
+			if !ok {
 				return dst
 			}
 			return codec.AppendRevised(dst, body, strconv.FormatInt(e.Revision(), 10))

@@ -35,7 +35,7 @@ func selectObjects(c *Call, query url.Values) (*selection, error) {
 	var err error
 	if sel.LabelSelector != "" {
 		if sel.labels, err = labels.Parse(sel.LabelSelector); err != nil {
-			return nil, apierrors.NewBadRequest(fmt.Sprintf("unable to parse requirement: %v", err))
+			return nil, apierrors.NewBadRequest(err.Error())
 		}
 	}
 	if sel.FieldSelector != "" {

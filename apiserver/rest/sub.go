@@ -2,6 +2,7 @@ package rest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -11,12 +12,14 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/cuppa-project/cuppa/apiserver/admission"
 	"github.com/cuppa-project/cuppa/apiserver/authn"
 	"github.com/cuppa-project/cuppa/apiserver/codec"
 	"github.com/cuppa-project/cuppa/apiserver/kinds"
+	"github.com/cuppa-project/cuppa/internal/errkind"
 )
 
 // poster does what posting to a subresource means. The answer's kind is set.
@@ -46,6 +49,10 @@ func (s *Service) Post(ctx context.Context, c *Call, body runtime.Object) (runti
 	}
 	_, err := s.update(ctx, c, func(old kinds.Object) (kinds.Object, bool, error) {
 		obj, err := c.Sub.Into(old, body)
+		if errors.Is(err, errkind.Conflict) {
+			// It is the object's state that refuses, not a race with another writer: trying again would change nothing.
+			return nil, false, apierrors.NewConflict(schema.GroupResource{Group: s.row(c).gr.Group, Resource: s.row(c).gr.Resource + "/" + c.Sub.Name}, c.Name, err)
+		}
 		if err == nil {
 			keepVersion(obj, body)
 		}

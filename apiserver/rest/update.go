@@ -38,6 +38,27 @@ func (s *Service) Update(ctx context.Context, c *Call, obj runtime.Object) (*Res
 			return nil, err
 		}
 	}
+	result, err := s.replace(ctx, c, obj)
+	fresh, ok := obj.(kinds.Object)
+	if !apierrors.IsNotFound(err) || !ok || c.Sub != nil || !createdByUpdate(c.Kind) || fresh.GetUID() != "" || fresh.GetResourceVersion() != "" {
+		return result, err
+	}
+	if err := s.mayCreate(ctx, c); err != nil {
+		return nil, err
+	}
+	return s.Create(ctx, c, fresh.DeepCopyObject().(kinds.Object))
+}
+
+// createdByUpdate names the resources that come into being by an update of what is not there, as they always have.
+func createdByUpdate(kind *kinds.Kind) bool {
+	switch kind.Resource {
+	case "events", "leases", "services":
+		return true
+	}
+	return false
+}
+
+func (s *Service) replace(ctx context.Context, c *Call, obj runtime.Object) (*Result, error) {
 	return s.update(ctx, c, func(old kinds.Object) (kinds.Object, bool, error) {
 		wanted := obj.DeepCopyObject()
 		if c.Sub != nil && c.Sub.Into != nil {

@@ -16,7 +16,9 @@ import (
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
 	"go.etcd.io/etcd/server/v3/storage/wal"
 
+	"github.com/cuppa-project/cuppa/apiserver/storage"
 	"github.com/cuppa-project/cuppa/internal/errkind"
+	"github.com/cuppa-project/cuppa/internal/run"
 )
 
 // EmbeddedConfig says how an etcd member lives in this process.
@@ -25,6 +27,8 @@ type EmbeddedConfig struct {
 	Logger *slog.Logger // gets etcd's errors; nil: none
 	Quota  int64        // bytes of database after which writes fail with Exhausted; 0: 8 GiB
 
+	// History is how long old revisions can still be read and watched from; 0: five minutes.
+	History time.Duration
 	// ListenClient is an address for other clients ("http://127.0.0.1:2379"). "": none; this process needs no listener.
 	ListenClient string
 	// Unsafe leaves fsync out: a crash of the machine loses data. For tests.
@@ -107,14 +111,24 @@ func (e *Embedded) Run(ctx context.Context) error {
 		return err
 	}
 	close(e.ready)
-	select {
-	case <-ctx.Done():
-		return nil
-	case <-member.Server.StopNotify():
-		return errkind.New(errkind.Unavailable, "the embedded etcd stopped")
-	case err := <-member.Err():
-		return errkind.New(errkind.Unavailable, "run the embedded etcd: %w", err)
+	return run.Group(ctx, keepHistory(e.store, e.cfg.History, e.cfg.Logger), func(ctx context.Context) error {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-member.Server.StopNotify():
+			return errkind.New(errkind.Unavailable, "the embedded etcd stopped")
+		case err := <-member.Err():
+			return errkind.New(errkind.Unavailable, "run the embedded etcd: %w", err)
+		}
+	})
+}
+
+// keepHistory compacts for as long as the store runs; 0 keeps five minutes.
+func keepHistory(store *Store, keep time.Duration, log *slog.Logger) run.Func {
+	if keep == 0 {
+		keep = 5 * time.Minute
 	}
+	return func(ctx context.Context) error { return storage.KeepHistory(ctx, store, keep, log) }
 }
 
 // closeClient ends the in-process watches; the other parts of this client hold nothing.
@@ -140,7 +154,7 @@ func (e *Embedded) member() (*embed.Config, error) {
 	cfg.SnapshotCount, cfg.SnapshotCatchUpEntries = 2000, 1000
 	cfg.BootstrapDefragThresholdMegabytes = 128
 
-	// KeepHistory compacts, as it does for an external cluster; see package storage.
+	// keepHistory compacts, as it does for an external cluster.
 	cfg.AutoCompactionRetention = "0"
 	cfg.EnableGRPCGateway = false
 	cfg.AuthToken = ""

@@ -3,7 +3,10 @@ package etcd
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"log/slog"
+	"net"
+	"net/url"
 	"time"
 
 	"go.etcd.io/etcd/client/pkg/v3/transport"
@@ -18,6 +21,9 @@ type ExternalConfig struct {
 	// The client's certificate and the authority that signed the servers'. All empty: no TLS beyond what the endpoints say.
 	CertFile, KeyFile, CAFile string
 	Logger                    *slog.Logger // gets the client's errors; nil: none
+	// History is how long old revisions can still be read and watched from; 0: five minutes. Servers of one cluster should
+	// agree on it: the shortest wins.
+	History time.Duration
 }
 
 // External is the connection to an etcd cluster that somebody else runs.
@@ -81,7 +87,7 @@ func (e *External) Run(ctx context.Context) error {
 		return err
 	}
 	for {
-		limited, cancel := context.WithTimeout(ctx, 5*time.Second)
+		limited, cancel := context.WithTimeout(ctx, 2*time.Second)
 		_, err := store.Revision(limited)
 		cancel()
 		if err == nil {
@@ -90,7 +96,7 @@ func (e *External) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		e.cfg.Logger.Error("cannot reach etcd, trying again", "endpoints", e.cfg.Endpoints, "err", err)
+		e.cfg.Logger.Error("cannot reach etcd, trying again", "endpoints", e.cfg.Endpoints, "err", e.diagnose(ctx, err))
 		select {
 		case <-ctx.Done():
 			return nil
@@ -99,6 +105,33 @@ func (e *External) Run(ctx context.Context) error {
 	}
 	e.store = store
 	close(e.ready)
-	<-ctx.Done()
-	return nil
+	return keepHistory(store, e.cfg.History, e.cfg.Logger)(ctx)
+}
+
+// diagnose looks for the reason behind the client's error, which is mostly that the time was up.
+func (e *External) diagnose(ctx context.Context, err error) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	for _, endpoint := range e.cfg.Endpoints {
+		u, bad := url.Parse(endpoint)
+		if bad != nil || u.Host == "" {
+			continue
+		}
+		conn, bad := (&net.Dialer{}).DialContext(ctx, "tcp", u.Host)
+		if bad == nil && u.Scheme == "https" {
+			cfg := &tls.Config{}
+			if e.tls != nil {
+				cfg = e.tls.Clone()
+			}
+			cfg.ServerName = u.Hostname()
+			bad = tls.Client(conn, cfg).HandshakeContext(ctx)
+		}
+		if conn != nil {
+			_ = conn.Close()
+		}
+		if bad != nil {
+			return fmt.Errorf("%w (%s: %w)", err, endpoint, bad)
+		}
+	}
+	return err
 }

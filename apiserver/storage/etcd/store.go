@@ -22,7 +22,8 @@ type Config struct {
 	Now func() (int64, bool)
 }
 
-// Store is a storage.Store on etcd. Every write is one transaction on one key.
+// Store is a storage.Store on etcd. Every write is one transaction on one key. Each method looks at ctx first: within one process
+// a call with an ended context may otherwise still win.
 type Store struct {
 	client *clientv3.Client
 	now    func() (int64, bool)
@@ -47,6 +48,9 @@ func New(cfg Config) (*Store, error) {
 
 // Get implements storage.Store.
 func (s *Store) Get(ctx context.Context, key string) (storage.KV, int64, error) {
+	if err := ctx.Err(); err != nil {
+		return storage.KV{}, 0, kinded("get", key, err)
+	}
 	resp, err := s.client.Get(ctx, key)
 	if err != nil {
 		return storage.KV{}, 0, kinded("get", key, err)
@@ -61,6 +65,9 @@ func (s *Store) Get(ctx context.Context, key string) (storage.KV, int64, error) 
 
 // Range implements storage.Store.
 func (s *Store) Range(ctx context.Context, prefix, from string, limit, revision int64) (storage.Page, error) {
+	if err := ctx.Err(); err != nil {
+		return storage.Page{}, kinded("range", prefix, err)
+	}
 	start, end := bounds(prefix)
 	resp, err := s.client.Get(ctx, max(start, from), clientv3.WithRange(end), clientv3.WithLimit(limit), clientv3.WithRev(revision))
 	if err != nil {
@@ -87,7 +94,7 @@ func bounds(prefix string) (start, end string) {
 // Create implements storage.Store.
 func (s *Store) Create(ctx context.Context, key string, value []byte) (int64, error) {
 	if err := ctx.Err(); err != nil {
-		return 0, kinded("create", key, err) // in one process the proposal could still win
+		return 0, kinded("create", key, err)
 	}
 	resp, err := s.client.Txn(ctx).
 		If(clientv3.Compare(clientv3.ModRevision(key), "=", 0)).
@@ -143,6 +150,9 @@ func (s *Store) change(ctx context.Context, verb, key string, expect int64, op c
 
 // Revision implements storage.Store.
 func (s *Store) Revision(ctx context.Context) (int64, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, kinded("read the revision", "", err)
+	}
 	if revision, ok := s.now(); ok {
 		return revision, nil
 	}
@@ -158,6 +168,9 @@ func (s *Store) RevisionNow() (int64, bool) { return s.now() }
 
 // Progress implements storage.Store.
 func (s *Store) Progress(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return kinded("ask for progress", "", err)
+	}
 	// The request goes to the stream of watches whose context carries the same metadata, so it must be like that of watch.
 	if err := s.client.RequestProgress(clientv3.WithRequireLeader(ctx)); err != nil {
 		return kinded("ask for progress", "", err)
@@ -167,6 +180,9 @@ func (s *Store) Progress(ctx context.Context) error {
 
 // Compact implements storage.Store.
 func (s *Store) Compact(ctx context.Context, revision int64) error {
+	if err := ctx.Err(); err != nil {
+		return kinded("compact", "", err)
+	}
 	// Physical: it returns when the room is free, not when that has been noted.
 	_, err := s.client.Compact(ctx, revision, clientv3.WithCompactPhysical())
 	switch {

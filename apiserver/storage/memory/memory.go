@@ -258,7 +258,7 @@ func (i *item) compact(revision int64) {
 	for n+1 < len(i.versions) && i.versions[n+1].revision <= revision {
 		n++
 	}
-	if v := i.versions[n]; v.value == nil && v.revision <= revision {
+	if i.versions[n].value == nil { // a key never begins with its removal, so this one is not after revision
 		n++
 	}
 	i.versions = append([]version(nil), i.versions[n:]...)

@@ -39,6 +39,7 @@ func Run(t *testing.T, open func(t *testing.T) storage.Store) {
 		{"concurrent updates lose nothing", testConcurrentUpdate},
 		{"watch delivers from now on", testWatchNow},
 		{"watch delivers from a past revision", testWatchPast},
+		{"watch from a distant past keeps order", testWatchDistantPast},
 		{"watch from a future revision waits", testWatchFuture},
 		{"watch tells creation, change and removal", testWatchEvents},
 		{"watch resumes without gap or repetition", testWatchResume},

@@ -32,6 +32,22 @@ func testWatchPast(t *testing.T, f *fixture) {
 	)
 }
 
+func testWatchDistantPast(t *testing.T, f *fixture) {
+	var want []string
+	from, at := int64(0), int64(0)
+	for i := range 2500 { // more than etcd sends at once
+		if i == 0 {
+			from = f.create("a", "0")
+			at = from
+			want = append(want, fmt.Sprintf("create a=0@%d", at))
+			continue
+		}
+		at = f.update("a", fmt.Sprint(i), at)
+		want = append(want, fmt.Sprintf("change a=%d@%d", i, at))
+	}
+	f.watch(from).want(want...)
+}
+
 func testWatchFuture(t *testing.T, f *fixture) {
 	first := f.create("a", "1")
 	w := f.watch(first + 2)

@@ -1,0 +1,161 @@
+package apiserver_test
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net/http"
+	"sync/atomic"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"github.com/cuppa-project/cuppa/apiserver/apiservertest"
+)
+
+// benchPod is about the size of a pod that a Deployment makes.
+func benchPod(name string) *corev1.Pod {
+	yes := true
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: name, Namespace: "default",
+			Labels:      map[string]string{"app": "web", "pod-template-hash": "7d4b9c6f5d"},
+			Annotations: map[string]string{"example.com/revision": "12"},
+			OwnerReferences: []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: "web-7d4b9c6f5d",
+				UID: "5b7bbdeb-acb3-4dff-8f09-d44742a014e0", Controller: &yes, BlockOwnerDeletion: &yes}},
+		},
+		Spec: corev1.PodSpec{Containers: []corev1.Container{{
+			Name: "web", Image: "registry.example.com/team/web:1.2.3",
+			Ports: []corev1.ContainerPort{{Name: "http", ContainerPort: 8080}},
+			Env:   []corev1.EnvVar{{Name: "MODE", Value: "production"}, {Name: "LEVEL", Value: "info"}},
+		}}},
+	}
+}
+
+// connections returns clients that do not share one connection, as programs of their own would not.
+func connections(b *testing.B, config *rest.Config, n int) []*kubernetes.Clientset {
+	b.Helper()
+	var out []*kubernetes.Clientset
+	for range n {
+		pool := x509.NewCertPool()
+		pool.AppendCertsFromPEM(config.CAData)
+		pair, err := tls.X509KeyPair(config.CertData, config.KeyData)
+		if err != nil {
+			b.Fatal(err)
+		}
+		transport := &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{pair}}}
+		c, err := kubernetes.NewForConfigAndClient(&rest.Config{Host: config.Host, QPS: -1, ContentConfig: rest.ContentConfig{ContentType: "application/vnd.kubernetes.protobuf"}}, &http.Client{Transport: transport})
+		if err != nil {
+			b.Fatal(err)
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
+const benchConnections, benchWriters = 8, 64
+
+// parallel runs do from 64 goroutines on 8 connections.
+func parallel(b *testing.B, s *apiservertest.Server, do func(c *kubernetes.Clientset, n int64) error) {
+	clients := connections(b, s.Config, benchConnections)
+	var n, failed atomic.Int64
+	b.SetParallelism(benchWriters / 2)
+	b.ResetTimer()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			i := n.Add(1)
+			if err := do(clients[i%benchConnections], i); err != nil {
+				failed.Add(1)
+				b.Log(err)
+			}
+		}
+	})
+	b.StopTimer()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "op/s")
+	if failed.Load() > 0 {
+		b.Fatalf("%d requests failed", failed.Load())
+	}
+}
+
+// BenchmarkCreatePod measures server and client together: they share the machine.
+func BenchmarkCreatePod(b *testing.B) {
+	s := apiservertest.New(b)
+	parallel(b, s, func(c *kubernetes.Clientset, n int64) error {
+		_, err := c.CoreV1().Pods("default").Create(context.Background(), benchPod(fmt.Sprintf("web-%d", n)), metav1.CreateOptions{})
+		return err
+	})
+}
+
+// BenchmarkCreatePodLocal is the same write without HTTP and without a client.
+func BenchmarkCreatePodLocal(b *testing.B) {
+	s := apiservertest.New(b)
+	door := s.Local()
+	b.ReportAllocs()
+	b.ResetTimer()
+	for i := range b.N {
+		if _, err := door.Create(context.Background(), benchPod(fmt.Sprintf("web-%d", i))); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkGetPod(b *testing.B) {
+	s := apiservertest.New(b)
+	if _, err := s.Local().Create(context.Background(), benchPod("web")); err != nil {
+		b.Fatal(err)
+	}
+	parallel(b, s, func(c *kubernetes.Clientset, _ int64) error {
+		_, err := c.CoreV1().Pods("default").Get(context.Background(), "web", metav1.GetOptions{})
+		return err
+	})
+}
+
+// discard takes an answer and throws it away.
+type discard struct {
+	header http.Header
+	bytes  int64
+}
+
+func (d *discard) Header() http.Header { return d.header }
+func (d *discard) WriteHeader(int)     {}
+func (d *discard) Write(p []byte) (int, error) {
+	d.bytes += int64(len(p))
+	return len(p), nil
+}
+
+// BenchmarkList10k is the server's share of a list of 10,000 pods, without the network.
+func BenchmarkList10k(b *testing.B) {
+	s := apiservertest.New(b)
+	door := s.Local()
+	for i := range 10000 {
+		if _, err := door.Create(context.Background(), benchPod(fmt.Sprintf("web-%d", i))); err != nil {
+			b.Fatal(err)
+		}
+	}
+	pair, err := tls.X509KeyPair(s.Config.CertData, s.Config.KeyData)
+	if err != nil {
+		b.Fatal(err)
+	}
+	leaf, err := x509.ParseCertificate(pair.Certificate[0])
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, accept := range []string{"application/vnd.kubernetes.protobuf", "application/json"} {
+		b.Run(accept, func(b *testing.B) {
+			b.ReportAllocs()
+			for range b.N {
+				req, _ := http.NewRequest(http.MethodGet, "/api/v1/pods", nil)
+				req.Header.Set("Accept", accept)
+				req.TLS = &tls.ConnectionState{VerifiedChains: [][]*x509.Certificate{{leaf}}}
+				d := &discard{header: http.Header{}}
+				s.Handler().ServeHTTP(d, req)
+				b.SetBytes(d.bytes)
+			}
+		})
+	}
+}
+

@@ -1,0 +1,54 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/cuppa-project/cuppa/apiserver/kinds"
+)
+
+// TestUpToDate makes the documents again and compares them with those embedded.
+func TestUpToDate(t *testing.T) {
+	files, err := build(kinds.All())
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder := filepath.Join("..", "blobs")
+	for name, want := range files {
+		got, err := os.ReadFile(filepath.Join(folder, name))
+		if err != nil {
+			t.Errorf("%v: run `go generate ./apiserver/openapi`", err)
+		} else if !bytes.Equal(got, want) {
+			t.Errorf("%s is out of date: run `go generate ./apiserver/openapi`", name)
+		}
+	}
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range entries {
+		if files[entry.Name()] == nil {
+			t.Errorf("%s is no longer made: run `go generate ./apiserver/openapi`", entry.Name())
+		}
+	}
+}
+
+// TestOperationIDs holds the rule of OpenAPI that operations have names of their own.
+func TestOperationIDs(t *testing.T) {
+	table := kinds.All()
+	seen := map[string]string{}
+	for _, gv := range table.GroupVersions() {
+		for _, r := range newPaths(gv).of(table.In(gv)) {
+			at := r.Method() + " " + r.Path()
+			if other, twice := seen[r.OperationName()]; twice {
+				t.Errorf("%s and %s are both %s", other, at, r.OperationName())
+			}
+			seen[r.OperationName()] = at
+		}
+	}
+	if seen["patchAppsV1NamespacedDeploymentScale"] == "" || seen["listCoreV1PodForAllNamespaces"] == "" {
+		t.Error("well-known operations are missing")
+	}
+}
