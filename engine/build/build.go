@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"path/filepath"
 	"sync"
 
 	"github.com/moby/buildkit/client"
@@ -48,6 +49,7 @@ type Builder struct {
 
 	mu     sync.Mutex
 	parts  *parts // nil until the first use
+	swept  bool   // what a killed build left behind is gone
 	closed bool
 }
 
@@ -56,6 +58,7 @@ type parts struct {
 	worker     *base.Worker
 	controller *control.Controller
 	sessions   *session.Manager
+	exec       *runner
 	server     *grpc.Server
 	conns      *handover
 	serving    sync.WaitGroup
@@ -92,6 +95,9 @@ func (b *Builder) get() (*parts, error) {
 		return b.parts, nil
 	}
 	if err := snapshot.Require(b.cfg.Content.Dir(), 0); err != nil {
+		return nil, err
+	}
+	if err := b.sweep(context.Background()); err != nil {
 		return nil, err
 	}
 	p, err := b.open()
@@ -154,8 +160,28 @@ func (b *Builder) Prune(ctx context.Context, all bool) (int64, error) {
 	return freed, content.Wrap(err, "prune build cache")
 }
 
+// runDir is where steps that run have their roots mounted.
+func (b *Builder) runDir() string { return filepath.Join(b.cfg.Dir, "run") }
+
+// sweep clears, once, what a killed build left behind; the caller holds the lock.
+func (b *Builder) sweep(ctx context.Context) error {
+	if b.swept {
+		return nil
+	}
+	if err := sweep(ctx, b.runDir(), b.cfg.Runtime); err != nil {
+		return content.Wrap(err, "clear interrupted builds")
+	}
+	b.swept = true
+	return nil
+}
+
 // Run lets builds happen until ctx ends, then breaks off those that run and closes the databases. It returns when all is closed.
 func (b *Builder) Run(ctx context.Context) error {
+	b.mu.Lock()
+	if err := b.sweep(ctx); err != nil && ctx.Err() == nil {
+		b.log.Error("interrupted builds were not cleared", "err", err) // the next build tries again
+	}
+	b.mu.Unlock()
 	<-ctx.Done()
 	return errors.Join(ctx.Err(), b.Close())
 }
@@ -172,6 +198,7 @@ func (b *Builder) Close() error {
 	p.server.Stop()
 	p.conns.Close()
 	p.serving.Wait()
+	p.exec.stop()
 	return content.Wrap(p.controller.Close(), "close builder")
 }
 

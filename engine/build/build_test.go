@@ -18,6 +18,7 @@ import (
 	"github.com/tonistiigi/fsutil"
 
 	"github.com/cuppa-project/cuppa/engine/content"
+	"github.com/cuppa-project/cuppa/engine/helper/helpertest"
 	"github.com/cuppa-project/cuppa/engine/image"
 	"github.com/cuppa-project/cuppa/engine/snapshot"
 )
@@ -28,6 +29,7 @@ type bench struct {
 	content *content.Store
 	builder *Builder
 	client  *client.Client
+	node    *helpertest.Node
 }
 
 const busybox = "/bin/busybox"
@@ -40,6 +42,7 @@ func open(t testing.TB) *bench {
 	if _, err := os.Stat(busybox); err != nil {
 		t.Skip("needs a static busybox (package busybox-static)")
 	}
+	node := helpertest.Start(t)
 	dir := t.TempDir()
 	quiet := slog.New(slog.DiscardHandler)
 	layers, err := snapshot.Open(snapshot.Config{Dir: filepath.Join(dir, "layers"), Logger: quiet})
@@ -54,7 +57,7 @@ func open(t testing.TB) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := New(Config{Dir: filepath.Join(dir, "build"), Content: store, Images: images, Runtime: newChroot(t), Logger: quiet})
+	b, err := New(Config{Dir: filepath.Join(dir, "build"), Content: store, Images: images, Runtime: node, CgroupParent: node.Cgroup, Logger: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +76,7 @@ func open(t testing.TB) *bench {
 		}
 		checkMounts(t, dir)
 	})
-	return &bench{images, store, b, c}
+	return &bench{images, store, b, c, node}
 }
 
 func checkMounts(t testing.TB, dir string) {
@@ -231,5 +234,112 @@ func TestBuildErrors(t *testing.T) {
 	}
 	if list, err := b.images.List(t.Context()); err != nil || len(list) != 0 {
 		t.Errorf("failed builds left images: %v, %v", list, err)
+	}
+}
+
+// TestExports sends results to archives, which must load here again.
+func TestExports(t *testing.T) {
+	b := open(t)
+	dir := write(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY Dockerfile /\n"})
+	root, err := fsutil.NewFS(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, kind := range []string{"docker", "oci"} {
+		var archive bytes.Buffer
+		status := make(chan *client.SolveStatus)
+		go func() {
+			for range status {
+			}
+		}()
+		_, err := b.client.Solve(t.Context(), nil, client.SolveOpt{
+			Frontend: "dockerfile.v0", LocalMounts: map[string]fsutil.FS{"context": root, "dockerfile": root},
+			Exports: []client.ExportEntry{{Type: kind, Attrs: map[string]string{"name": "example.org/" + kind + ":1"},
+				Output: func(map[string]string) (io.WriteCloser, error) { return discardClose{&archive}, nil }}},
+		}, status)
+		if err != nil {
+			t.Fatalf("%s: %v", kind, err)
+		}
+		loaded, err := b.images.Load(t.Context(), &archive, 0, nil)
+		if err != nil || len(loaded) != 1 || len(loaded[0].Names) != 1 || loaded[0].Names[0] != "example.org/"+kind+":1" {
+			t.Errorf("%s: loaded %+v, %v", kind, loaded, err)
+		}
+	}
+}
+
+type discardClose struct{ io.Writer }
+
+func (discardClose) Close() error { return nil }
+
+// TestInterruptedBuild breaks a build off in the middle of a RUN step, by its client and by the end of the builder.
+func TestInterruptedBuild(t *testing.T) {
+	b := open(t)
+	dir := write(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY busybox /busybox\nRUN [\"/busybox\", \"sh\", \"-c\", \"echo begun; /busybox sleep 1000\"]\n"})
+	root, err := fsutil.NewFS(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, what := range []string{"client", "builder"} {
+		ctx, cancel := context.WithCancel(t.Context())
+		status := make(chan *client.SolveStatus)
+		begun := make(chan struct{})
+		go func() {
+			for s := range status {
+				for _, l := range s.Logs {
+					if strings.Contains(string(l.Data), "begun") {
+						close(begun)
+					}
+				}
+			}
+		}()
+		done := make(chan error, 1)
+		go func() {
+			_, err := b.client.Solve(ctx, nil, client.SolveOpt{Frontend: "dockerfile.v0", FrontendAttrs: map[string]string{"no-cache": ""},
+				LocalMounts: map[string]fsutil.FS{"context": root, "dockerfile": root}}, status)
+			done <- err
+		}()
+		<-begun
+		if what == "client" {
+			cancel()
+		} else if err := b.builder.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := <-done; err == nil {
+			t.Errorf("%s: an interrupted build succeeded", what)
+		}
+		cancel()
+	}
+	for deadline := time.Now().Add(10 * time.Second); ; { // a step is ended in the background
+		list, err := b.node.List(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(list) == 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("containers left: %+v", list)
+		}
+	}
+	if left, _ := os.ReadDir(b.builder.runDir()); len(left) != 0 {
+		for _, e := range left {
+			if e.IsDir() {
+				t.Errorf("left in the run folder: %s", e.Name())
+			}
+		}
+	}
+}
+
+func BenchmarkBuild(b *testing.B) {
+	bench := open(b)
+	dir := write(b, map[string]string{"Dockerfile": threeSteps, "word": "x"})
+	for name, attrs := range map[string]map[string]string{"cold": {"no-cache": ""}, "cached": nil} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if _, out, err := bench.build(b, dir, "app", attrs); err != nil {
+					b.Fatalf("%v\n%s", err, out)
+				}
+			}
+		})
 	}
 }

@@ -11,16 +11,10 @@ import (
 	"syscall"
 
 	"github.com/containerd/containerd/v2/core/mount"
-	containerdoci "github.com/containerd/containerd/v2/pkg/oci"
-	"github.com/containerd/continuity/fs"
 	"github.com/moby/buildkit/executor"
-	"github.com/moby/buildkit/executor/oci"
 	resourcestypes "github.com/moby/buildkit/executor/resources/types"
 	gatewayapi "github.com/moby/buildkit/frontend/gateway/pb"
 	"github.com/moby/buildkit/identity"
-	"github.com/moby/buildkit/solver/pb"
-	"github.com/moby/buildkit/util/network"
-	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/cuppa-project/cuppa/engine/container"
 	"github.com/cuppa-project/cuppa/internal/errkind"
@@ -33,6 +27,9 @@ type runner struct {
 	cgroup  string
 	log     *slog.Logger
 
+	stopping chan struct{} // closed when all steps must end
+	steps    sync.WaitGroup
+
 	mu      sync.Mutex
 	running map[string]bool
 }
@@ -40,18 +37,17 @@ type runner struct {
 // idPrefix marks the containers of builds among the others.
 const idPrefix = "build-"
 
-// newExecutor makes the executor, and clears what a killed build left behind.
+// newExecutor makes the executor.
 func newExecutor(dir string, runtime container.Runtime, cgroup string, log *slog.Logger) (*runner, error) {
-	r := &runner{dir: dir, runtime: runtime, cgroup: cgroup, log: log, running: map[string]bool{}}
-	if err := r.sweep(context.Background()); err != nil {
+	if err := os.MkdirAll(dir, 0o711); err != nil {
 		return nil, err
 	}
-	return r, os.MkdirAll(dir, 0o711)
+	return &runner{dir: dir, runtime: runtime, cgroup: cgroup, log: log, stopping: make(chan struct{}), running: map[string]bool{}}, nil
 }
 
 // sweep removes the containers and mounts of steps that an earlier life of this program did not end.
-func (r *runner) sweep(ctx context.Context) error {
-	entries, err := os.ReadDir(r.dir)
+func sweep(ctx context.Context, dir string, runtime container.Runtime) error {
+	entries, err := os.ReadDir(dir)
 	if err != nil && !os.IsNotExist(err) {
 		return err
 	}
@@ -59,14 +55,14 @@ func (r *runner) sweep(ctx context.Context) error {
 		if !entry.IsDir() {
 			continue
 		}
-		if err := r.runtime.Delete(ctx, idPrefix+entry.Name(), true); err != nil {
+		if err := runtime.Delete(ctx, idPrefix+entry.Name(), true); err != nil {
 			return fmt.Errorf("remove container of an interrupted build step: %w", err)
 		}
-		if err := mount.UnmountAll(filepath.Join(r.dir, entry.Name(), "rootfs"), syscall.MNT_DETACH); err != nil && !os.IsNotExist(err) {
+		if err := mount.UnmountAll(filepath.Join(dir, entry.Name(), "rootfs"), syscall.MNT_DETACH); err != nil && !os.IsNotExist(err) {
 			return fmt.Errorf("unmount root of an interrupted build step: %w", err)
 		}
 	}
-	return os.RemoveAll(r.dir)
+	return os.RemoveAll(dir)
 }
 
 // Run implements executor.Executor.
@@ -77,6 +73,10 @@ func (r *runner) Run(ctx context.Context, id string, root executor.Mount, mounts
 	if err := executor.ValidContainerID(id); err != nil {
 		return nil, err
 	}
+	if !r.enter() {
+		return nil, errkind.New(errkind.Unavailable, "the builder is stopping")
+	}
+	defer r.steps.Done()
 	begun := sync.OnceFunc(func() {
 		if started != nil {
 			close(started)
@@ -166,15 +166,41 @@ func (r *runner) mark(id string, running bool) {
 	}
 }
 
-// forward passes a client's signals on until the returned function is called.
+// stop ends all steps and returns when nothing of them is left. It is called once.
+func (r *runner) stop() {
+	r.mu.Lock()
+	close(r.stopping)
+	r.mu.Unlock()
+	r.steps.Wait()
+}
+
+// enter counts a step in, unless all must end.
+func (r *runner) enter() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	select {
+	case <-r.stopping:
+		return false
+	default:
+		r.steps.Add(1)
+		return true
+	}
+}
+
+// forward passes a client's signals on until the returned function is called, and kills the step when the builder stops.
 func (r *runner) forward(ctx context.Context, name string, signals <-chan syscall.Signal) (stop func()) {
 	done := make(chan struct{})
 	go func() {
+		stopping := r.stopping
 		for {
 			select {
+			case <-stopping:
+				stopping = nil
+				_ = r.runtime.Signal(ctx, name, int(syscall.SIGKILL), true)
 			case sig, ok := <-signals:
 				if !ok {
-					return
+					signals = nil
+					continue
 				}
 				_ = r.runtime.Signal(ctx, name, int(sig), false) // it may just have ended
 			case <-done:
@@ -225,138 +251,4 @@ func exitError(ctx context.Context, status container.Status, valid []int) error 
 		exit.Err = fmt.Errorf("%w: the kernel killed it for lack of memory", syscall.ENOMEM)
 	}
 	return exit
-}
-
-// step is one prepared container.
-type step struct {
-	id       string
-	root     string // where its file system is mounted
-	spec     *specs.Spec
-	cleanups []func()
-}
-
-func (s *step) cleanup() {
-	for _, f := range slices.Backward(s.cleanups) {
-		f()
-	}
-}
-
-// prepare mounts a step's root and writes its specification.
-func (r *runner) prepare(ctx context.Context, id string, root executor.Mount, mounts []executor.Mount, meta executor.Meta) (_ *step, err error) {
-	s := &step{id: id, root: filepath.Join(r.dir, id, "rootfs")}
-	defer func() {
-		if err != nil {
-			s.cleanup()
-		}
-	}()
-	if err := os.MkdirAll(s.root, 0o700); err != nil {
-		return nil, err
-	}
-	s.cleanups = append(s.cleanups, func() { os.RemoveAll(filepath.Join(r.dir, id)) })
-	if err := r.mountRoot(ctx, s, root); err != nil {
-		return nil, err
-	}
-	s.cleanups = append(s.cleanups, executor.MountStubsCleaner(context.WithoutCancel(ctx), s.root, mounts, meta.RemoveMountStubsRecursive))
-	uid, gid, groups, err := oci.GetUser(s.root, meta.User)
-	if err != nil {
-		return nil, err
-	}
-	if err := makeWorkDir(s.root, meta.Cwd, int(uid), int(gid)); err != nil {
-		return nil, err
-	}
-	opts := []containerdoci.SpecOpts{oci.WithUIDGID(uid, gid, groups)}
-	if meta.ReadonlyRootFS {
-		opts = append(opts, containerdoci.WithRootFSReadonly())
-	}
-	if err := r.specify(ctx, s, mounts, meta, opts); err != nil {
-		return nil, err
-	}
-	if root.Readonly {
-		s.spec.Root.Readonly = true
-	}
-	return s, nil
-}
-
-func (r *runner) mountRoot(ctx context.Context, s *step, root executor.Mount) error {
-	mountable, err := root.Src.Mount(ctx, false)
-	if err != nil {
-		return err
-	}
-	mounts, release, err := mountable.Mount()
-	if err != nil {
-		return err
-	}
-	if release != nil {
-		s.cleanups = append(s.cleanups, func() { _ = release() })
-	}
-	if err := mount.All(mounts, s.root); err != nil {
-		return fmt.Errorf("mount root of build step: %w", err)
-	}
-	s.cleanups = append(s.cleanups, func() {
-		if err := mount.UnmountAll(s.root, 0); err != nil {
-			r.log.Error("root of a build step was not unmounted", "dir", s.root, "err", err)
-			_ = mount.UnmountAll(s.root, syscall.MNT_DETACH)
-		}
-	})
-	return nil
-}
-
-// specify writes the OCI specification.
-func (r *runner) specify(ctx context.Context, s *step, mounts []executor.Mount, meta executor.Meta, opts []containerdoci.SpecOpts) error {
-	dir, err := os.OpenRoot(r.dir)
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	// The step sees the network as this process does: so it may use name servers on the loopback too, which the "host" mode keeps.
-	resolv, err := oci.GetResolvConf(ctx, dir, nil, nil, pb.NetMode_HOST)
-	if err != nil {
-		return err
-	}
-	hosts, clean, err := oci.GetHostsFile(ctx, dir, meta.ExtraHosts, nil, meta.Hostname)
-	if err != nil {
-		return err
-	}
-	if clean != nil {
-		s.cleanups = append(s.cleanups, clean)
-	}
-	net, err := networkOf(ctx, meta)
-	if err != nil {
-		return err
-	}
-	spec, cleanup, err := oci.GenerateSpec(ctx, meta, mounts, s.id, filepath.Join(r.dir, resolv), filepath.Join(r.dir, hosts), net, r.cgroup,
-		oci.ProcessSandbox, nil, "", false, "", nil, opts...)
-	if err != nil {
-		return err
-	}
-	s.cleanups = append(s.cleanups, cleanup)
-	spec.Process.Terminal = meta.Tty
-	// Builds have no use for the view of their cgroup, which takes milliseconds to mount.
-	spec.Mounts = slices.DeleteFunc(spec.Mounts, func(m specs.Mount) bool { return m.Type == "cgroup" })
-	s.spec = spec
-	return nil
-}
-
-// networkOf is the network a step gets: that of this process, or none but the loopback.
-func networkOf(ctx context.Context, meta executor.Meta) (network.Namespace, error) {
-	provider := network.NewHostProvider()
-	if meta.NetMode == pb.NetMode_NONE {
-		provider = network.NewNoneProvider()
-	}
-	return provider.New(ctx, meta.Hostname, network.NamespaceOptions{})
-}
-
-// makeWorkDir makes the directory a step starts in, following links inside the root only.
-func makeWorkDir(root, cwd string, uid, gid int) error {
-	path, err := fs.RootPath(root, cwd)
-	if err != nil {
-		return fmt.Errorf("working directory %s points to an invalid target: %w", cwd, err)
-	}
-	if _, err := os.Stat(path); err == nil {
-		return nil
-	}
-	if err := os.MkdirAll(path, 0o755); err != nil {
-		return fmt.Errorf("make working directory: %w", err)
-	}
-	return os.Chown(path, uid, gid)
 }

@@ -55,7 +55,11 @@ func (b *Builder) open() (_ *parts, err error) {
 			}
 		}
 	}()
-	opt, err := b.workerOpt()
+	exec, err := newExecutor(b.runDir(), b.cfg.Runtime, b.cfg.CgroupParent, b.log)
+	if err != nil {
+		return nil, err
+	}
+	opt, err := b.workerOpt(exec)
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +108,7 @@ func (b *Builder) open() (_ *parts, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return &parts{worker: w, controller: controller, sessions: sessions, server: newServer(controller), conns: newHandover()}, nil
+	return &parts{worker: w, controller: controller, sessions: sessions, exec: exec, server: newServer(controller), conns: newHandover()}, nil
 }
 
 // frontends lists the languages builds may be written in.
@@ -129,17 +133,13 @@ func cacheImporters(sessions *session.Manager, store *containerdsnapshot.Store, 
 }
 
 // workerOpt describes a worker on the shared store.
-func (b *Builder) workerOpt() (base.WorkerOpt, error) {
+func (b *Builder) workerOpt(exec *runner) (base.WorkerOpt, error) {
 	store := b.cfg.Content
 	monitor, err := resources.NewMonitor()
 	if err != nil {
 		return base.WorkerOpt{}, err
 	}
 	meta, err := metadata.NewStore(filepath.Join(b.cfg.Dir, "metadata.db"))
-	if err != nil {
-		return base.WorkerOpt{}, err
-	}
-	exec, err := newExecutor(filepath.Join(b.cfg.Dir, "run"), b.cfg.Runtime, b.cfg.CgroupParent, b.log)
 	if err != nil {
 		return base.WorkerOpt{}, err
 	}

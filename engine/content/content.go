@@ -101,6 +101,7 @@ func (s *Store) open(ctx context.Context, boltDB *bolt.DB) error {
 	if err := s.dropLeases(s.Context(ctx)); err != nil {
 		return err
 	}
+	s.takeBallast()
 	s.Collect() // whatever a crash left behind goes in the first collection
 	return nil
 }
@@ -146,6 +147,11 @@ func (s *Store) Leases() leases.Manager { return metadata.NewLeaseManager(s.db) 
 // Layers is the layer store as the metadata knows it; LayerDriver is its driver's name.
 func (s *Store) Layers() snapshots.Snapshotter { return s.db.Snapshotter(s.layers.Name) }
 
+// Roots makes the writable roots of containers.
+func (s *Store) Roots() snapshot.Roots {
+	return snapshot.Roots{Layers: s.Layers(), Volatile: s.layers.Volatile}
+}
+
 // LayerDriver names the snapshot driver in use.
 func (s *Store) LayerDriver() string { return s.layers.Name }
 
@@ -169,6 +175,7 @@ func (s *Store) Lease(ctx context.Context) (_ context.Context, done func(), _ er
 		return nil, nil, Wrap(err, "take lease")
 	}
 	done = func() {
+		s.dropBallast()
 		if err := s.Leases().Delete(context.WithoutCancel(ctx), lease); err != nil {
 			s.log.Error("lease was not released", "lease", lease.ID, "err", err)
 		}
@@ -191,6 +198,7 @@ func (s *Store) Sweep(ctx context.Context) (gc.Stats, error) {
 	if err != nil {
 		return nil, Wrap(err, "collect garbage")
 	}
+	s.takeBallast()
 	return stats, nil
 }
 

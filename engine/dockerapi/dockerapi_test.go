@@ -2,6 +2,7 @@ package dockerapi
 
 import (
 	"archive/tar"
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
@@ -16,6 +17,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -259,3 +261,61 @@ type recorder struct {
 func (r *recorder) Header() http.Header         { return r.header }
 func (r *recorder) Write(p []byte) (int, error) { return r.body.Write(p) }
 func (r *recorder) WriteHeader(int)             {}
+
+// TestDockerCLIWithRegistry pushes and pulls through the door with docker's own command.
+func TestDockerCLIWithRegistry(t *testing.T) {
+	cli, err := exec.LookPath("docker")
+	if err != nil {
+		t.Skip("docker's command line is not installed")
+	}
+	registry, err := exec.LookPath("docker-registry")
+	if err != nil {
+		t.Skip("needs a registry to talk to (package docker-registry)")
+	}
+	_, socket := door(t)
+	dir := t.TempDir()
+	config := filepath.Join(dir, "config.yml")
+	yaml := "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: " + dir + "/store\nhttp:\n  addr: 127.0.0.1:0\n"
+	if err := os.WriteFile(config, []byte(yaml), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	server := exec.Command(registry, "serve", config)
+	output, err := server.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { server.Process.Kill(); server.Wait() })
+	var host string
+	for lines := bufio.NewScanner(output); host == "" && lines.Scan(); {
+		if m := regexp.MustCompile(`listening on (127\.0\.0\.1:[0-9]+)`).FindStringSubmatch(lines.Text()); m != nil {
+			host = m[1]
+		}
+	}
+	go io.Copy(io.Discard, output)
+	name := host + "/shop/a:1"
+	if code, text := ask(t, socket, "POST", "/images/load", bytes.NewReader(archive(t, name, "x"))); code != 200 {
+		t.Fatal(text)
+	}
+	for _, tc := range []struct{ args, want string }{
+		{"push " + name, "1: digest: sha256:"},
+		{"rmi " + name, "Untagged: " + name},
+		{"pull " + name, "Status: Downloaded newer image for " + name + "\n" + name + "\n"},
+		{"pull " + name, "Status: Image is up to date for " + name},
+		{"pull -q " + name, name + "\n"},
+		{"pull " + host + "/shop/a:2", "!Error response from daemon: manifest for " + host + "/shop/a:2 not found: manifest unknown: manifest unknown"},
+		{"pull --platform linux/s390x " + name, "!platform linux/s390x is not supported"},
+		{"pull 127.0.0.1:1/x", "!registry 127.0.0.1:1 cannot be reached: dial tcp 127.0.0.1:1: connect: connection refused"},
+		{"push " + host + "/nosuch", "!An image does not exist locally with the tag: " + host + "/nosuch"},
+	} {
+		cmd := exec.CommandContext(t.Context(), cli, strings.Split(tc.args, " ")...)
+		cmd.Env = append(os.Environ(), "DOCKER_HOST=unix://"+socket, "DOCKER_CONFIG="+dir)
+		out, err := cmd.CombinedOutput()
+		want, fails := strings.CutPrefix(tc.want, "!")
+		if (err != nil) != fails || !strings.Contains(string(out), want) {
+			t.Errorf("docker %s: %v\n%s\nwant %q", tc.args, err, out, want)
+		}
+	}
+}

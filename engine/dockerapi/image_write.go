@@ -48,6 +48,9 @@ func (s *Server) imagePull(w http.ResponseWriter, r *http.Request, _ string) err
 	case tag != "":
 		name += ":" + tag
 	}
+	if err := image.CheckPlatform(q.Get("platform")); err != nil {
+		return err
+	}
 	auth, err := login(r)
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 
 	remoteerrors "github.com/containerd/containerd/v2/core/remotes/errors"
@@ -51,6 +52,10 @@ func pushError(err error, ref reference.Named) error {
 func registryError(err error, host, doing string) error {
 	if wrapped := content.Wrap(err, "%s", doing); errkind.Of(wrapped) != errkind.Internal {
 		return wrapped
+	}
+	var request *url.Error
+	if errors.As(err, &request) { // what the libraries say around it repeats names the message has already
+		return errkind.New(errkind.Unavailable, "%s: registry %s cannot be reached: %w", doing, host, request.Err)
 	}
 	return errkind.New(errkind.Unavailable, "%s: registry %s: %w", doing, host, err)
 }

@@ -65,6 +65,7 @@ type Store struct {
 
 	naming sync.Mutex // one change of names at a time: reading what a name pointed at and moving it belong together
 	cache  details    // what was read of immutable blobs
+	pulls  keyLock
 }
 
 // New returns a store of images on an open content store.
@@ -80,7 +81,7 @@ func New(opts Options) (*Store, error) {
 	}
 	return &Store{
 		content: opts.Content,
-		roots:   snapshot.Roots{Layers: opts.Content.Layers()},
+		roots:   opts.Content.Roots(),
 		opts:    opts,
 		log:     opts.Logger,
 		host:    platforms.Default(),

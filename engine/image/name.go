@@ -1,7 +1,6 @@
 package image
 
 import (
-	"regexp"
 	"strings"
 
 	"github.com/distribution/reference"
@@ -56,14 +55,11 @@ func repository(name string) string {
 
 func hasDigest(name string) bool { return strings.Contains(name, "@") }
 
-// idPattern is what may be an image ID or the beginning of one.
+// idPrefix says whether ref may be an image ID or the beginning of one, and gives its hexadecimal part.
 func idPrefix(ref string) (string, bool) {
-	hex := strings.TrimPrefix(ref, "sha256:")
-	if ok, _ := regexp.MatchString("^[0-9a-f]{1,64}$", hex); !ok {
+	hex, full := strings.CutPrefix(ref, "sha256:")
+	if hex == "" || len(hex) > 64 || strings.Trim(hex, "0123456789abcdef") != "" {
 		return "", false
 	}
-	if len(hex) < 4 && len(hex) == len(ref) {
-		return "", false // "a" is far more likely a name
-	}
-	return hex, true
+	return hex, full || len(hex) >= 4 // "a" is far more likely a name
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"sync"
 
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/remotes"
@@ -37,8 +38,16 @@ func (s *Store) Pull(ctx context.Context, name string, opts PullOptions) (Image,
 	}
 	defer done()
 	rep := newReporter(opts.Progress)
+	unlock, err := s.pulls.lock(ctx, ref.String())
+	if err != nil {
+		return Image{}, err
+	}
+	defer unlock()
 	before, _, _ := s.byName(ctx, ref.String())
 	target, err := s.fetch(lctx, ref, opts.Auth, rep)
+	if err == nil {
+		err = ctx.Err() // whoever went away does not want the name either
+	}
 	if err != nil {
 		return Image{}, pullError(err, ref)
 	}
@@ -63,6 +72,39 @@ func (s *Store) Pull(ctx context.Context, name string, opts PullOptions) (Image,
 		rep.step(Progress{Status: "Status: Downloaded newer image for " + reference.FamiliarString(ref)})
 	}
 	return img, nil
+}
+
+// keyLock lets one at a time work on a key: ten pods of one image pull it once, and the others find it whole.
+type keyLock struct {
+	mu   sync.Mutex
+	busy map[string]chan struct{} // closed when the key is free
+}
+
+func (k *keyLock) lock(ctx context.Context, key string) (unlock func(), _ error) {
+	for {
+		k.mu.Lock()
+		wait, busy := k.busy[key]
+		if !busy {
+			free := make(chan struct{})
+			if k.busy == nil {
+				k.busy = map[string]chan struct{}{}
+			}
+			k.busy[key] = free
+			k.mu.Unlock()
+			return func() {
+				k.mu.Lock()
+				delete(k.busy, key)
+				k.mu.Unlock()
+				close(free)
+			}, nil
+		}
+		k.mu.Unlock()
+		select {
+		case <-wait:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 }
 
 // version is the tag or digest of a name.

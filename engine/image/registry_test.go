@@ -222,6 +222,7 @@ func TestPullErrors(t *testing.T) {
 	if _, err := s.Remove(t.Context(), name, true); err != nil {
 		t.Fatal(err)
 	}
+	requireEmpty(t, s, c)
 	for _, tc := range []struct {
 		ref  string
 		kind error
@@ -458,5 +459,52 @@ func TestDockerConfig(t *testing.T) {
 	got, err := dockerConfig{CredHelpers: map[string]string{"ecr.example.org": "test"}}.find("ecr.example.org")
 	if diff := cmp.Diff(Auth{Username: "h", Password: "ecr.example.org"}, got); err != nil || diff != "" {
 		t.Errorf("credential helper: %v\n%s", err, diff)
+	}
+}
+
+// TestPullsOfOneImage pulls one image many times at once, as the pods of one Deployment do.
+func TestPullsOfOneImage(t *testing.T) {
+	r := startRegistry(t, registryConfig{})
+	s, c := openStore(t, t.TempDir(), "", Options{Credentials: noLogins})
+	names := []string{r.host + "/app:1", r.host + "/other:1"}
+	load(t, s, dockerArchive(t, "/a", names, tarOf(t, file{"a", strings.Repeat("a", 3<<20)}), tarOf(t, file{"b", "b"})))
+	for _, name := range names {
+		if _, err := s.Push(t.Context(), name, PullOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := s.Remove(t.Context(), names[0], true); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Remove(t.Context(), names[1], true); err != nil {
+		t.Fatal(err)
+	}
+	requireEmpty(t, s, c)
+	errs := make(chan error)
+	for i := range 10 {
+		go func() {
+			_, err := s.Pull(t.Context(), names[i%2], PullOptions{})
+			if err == nil {
+				_, err = s.PrepareRoot(t.Context(), fmt.Sprint("c", i), names[i%2])
+			}
+			errs <- err
+		}()
+	}
+	collected := make(chan error, 1)
+	go func() { // meanwhile the collector runs
+		var err error
+		for range 20 {
+			_, serr := c.Sweep(t.Context())
+			err = errors.Join(err, serr)
+		}
+		collected <- err
+	}()
+	for range 10 {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+	if err := <-collected; err != nil {
+		t.Error(err)
 	}
 }

@@ -114,4 +114,19 @@ func noSuchImage(ref string) error {
 	return errkind.New(errkind.NotFound, "No such image: %s", ref)
 }
 
+// CheckPlatform refuses platforms ("linux/arm64") that this machine cannot run; "" is any.
+func CheckPlatform(name string) error {
+	if name == "" {
+		return nil
+	}
+	p, err := platforms.Parse(name)
+	if err != nil {
+		return errkind.New(errkind.Invalid, "invalid platform %q: %w", name, err)
+	}
+	if !platforms.Default().Match(p) {
+		return errkind.New(errkind.Invalid, "platform %s is not supported: this machine runs %s", name, hostPlatform())
+	}
+	return nil
+}
+
 func hostPlatform() string { return platforms.Format(platforms.DefaultSpec()) }

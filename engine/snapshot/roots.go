@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/mount"
@@ -27,7 +29,12 @@ type Root struct {
 }
 
 // Roots makes and removes the writable roots of containers on a layer store. Their keys live in a name space of their own.
-type Roots struct{ Layers snapshots.Snapshotter }
+type Roots struct {
+	Layers snapshots.Snapshotter
+	// Volatile mounts roots so that neither a sync in the container nor its end waits for the disk. What a container must not lose is in
+	// its volumes: after a crash of the machine it gets a new root in any case.
+	Volatile bool
+}
 
 func rootKey(key string) string { return "root/" + key }
 
@@ -42,7 +49,30 @@ func (r Roots) Prepare(ctx context.Context, key, chain, image string, labels map
 	if err != nil {
 		return nil, fmt.Errorf("prepare root %q: %w", key, err)
 	}
+	if r.Volatile {
+		if err := makeVolatile(mounts); err != nil {
+			return nil, fmt.Errorf("prepare root %q: %w", key, err)
+		}
+	}
 	return convert(mounts), nil
+}
+
+// makeVolatile adds the option to an overlay mount. An image without layers gives a bind mount, which stays as it is.
+func makeVolatile(mounts []mount.Mount) error {
+	for i, m := range mounts {
+		if m.Type != "overlay" {
+			continue
+		}
+		for _, option := range m.Options {
+			if work, ok := strings.CutPrefix(option, "workdir="); ok {
+				if err := forgetVolatile(work); err != nil {
+					return err
+				}
+				mounts[i].Options = append(slices.Clone(m.Options), "volatile")
+			}
+		}
+	}
+	return nil
 }
 
 // Remove lets a root go; its files are removed by the next collection. A root that does not exist is no error.

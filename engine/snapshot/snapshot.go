@@ -5,7 +5,6 @@
 package snapshot
 
 import (
-	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -13,7 +12,6 @@ import (
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/containerd/v2/plugins/snapshots/native"
 	"github.com/containerd/containerd/v2/plugins/snapshots/overlay"
-	"github.com/containerd/containerd/v2/plugins/snapshots/overlay/overlayutils"
 
 	"github.com/cuppa-project/cuppa/internal/errkind"
 )
@@ -35,6 +33,8 @@ type Config struct {
 type Driver struct {
 	Name string
 	Dir  string
+	// Volatile says that the kernel knows overlayfs mounts that never wait for the disk.
+	Volatile bool
 	snapshots.Snapshotter
 }
 
@@ -51,8 +51,9 @@ func Open(cfg Config) (*Driver, error) {
 		return nil, errkind.New(errkind.Unavailable, "open layer store: %w", err)
 	}
 	facts := facts{asked: cfg.Driver, hasOverlay: exists(filepath.Join(cfg.Dir, Overlay, "metadata.db")), hasNative: exists(filepath.Join(cfg.Dir, Native, "metadata.db"))}
+	volatile := false
 	if facts.asked != Native {
-		facts.overlayErr = overlayUsable(cfg.Dir)
+		volatile, facts.overlayErr = probeOverlay(cfg.Dir)
 	}
 	choice, err := choose(facts)
 	if err != nil {
@@ -66,7 +67,7 @@ func Open(cfg Config) (*Driver, error) {
 	if err != nil {
 		return nil, errkind.New(errkind.Unavailable, "open layer store %s: %w", dir, err)
 	}
-	return &Driver{Name: choice.driver, Dir: dir, Snapshotter: sn}, nil
+	return &Driver{Name: choice.driver, Dir: dir, Volatile: volatile && choice.driver == Overlay, Snapshotter: sn}, nil
 }
 
 // openers is the table of drivers. Overlay removes asynchronously: Remove then only renames, and the slow part of a removal happens in
@@ -78,16 +79,6 @@ func openers() map[string]func(string) (snapshots.Snapshotter, error) {
 		},
 		Native: func(dir string) (snapshots.Snapshotter, error) { return native.NewSnapshotter(dir) },
 	}
-}
-
-// overlayUsable tries a real overlay mount below dir.
-func overlayUsable(dir string) error {
-	probe, err := os.MkdirTemp(dir, ".probe")
-	if err != nil {
-		return fmt.Errorf("probe overlayfs: %w", err)
-	}
-	defer os.RemoveAll(probe)
-	return overlayutils.Supported(probe)
 }
 
 func exists(path string) bool {

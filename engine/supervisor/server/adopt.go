@@ -27,6 +27,7 @@ func (s *Server) adopt(_ context.Context) error {
 			g = group{Spec: container.NamespaceSpec{ID: e.Name()}} // half made: known, so that it can be removed
 		}
 		s.namespaces[e.Name()] = &g
+		s.noteCgroup(g.Spec.Cgroup)
 	}
 	all, err := s.records()
 	if err != nil {
@@ -35,6 +36,7 @@ func (s *Server) adopt(_ context.Context) error {
 	for _, r := range all {
 		c := s.newCtr(r.spec, r.status)
 		s.containers[r.spec.ID] = c
+		s.noteCgroup(r.spec.OCI.Linux.CgroupsPath)
 		switch r.status.State {
 		case container.Exited:
 			c.io.ended = true

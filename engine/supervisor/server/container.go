@@ -24,7 +24,7 @@ import (
 
 // ctr is one container. Its operations exclude each other by op; what others may look at at any time is under mu.
 type ctr struct {
-	spec   container.Spec
+	spec   container.Spec // its OCI part changes: read it by oci
 	io     *stdio
 	exited chan struct{} // closed when the exit is recorded
 
@@ -44,6 +44,19 @@ func (c *ctr) snapshot() container.Status {
 	st := c.status
 	st.Labels = maps.Clone(st.Labels)
 	return st
+}
+
+// oci returns the specification, which nobody changes in place.
+func (c *ctr) oci() *specs.Spec {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.spec.OCI
+}
+
+func (c *ctr) setOCI(spec *specs.Spec) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.spec.OCI = spec
 }
 
 // change edits the status.
@@ -85,6 +98,7 @@ func (s *Server) create(_ context.Context, spec container.Spec) (any, error) {
 		return nil, errkind.New(errkind.Exists, "container %q already exists", spec.ID)
 	}
 	s.containers[spec.ID] = c
+	s.noteCgroup(spec.OCI.Linux.CgroupsPath)
 	s.mu.Unlock()
 	if err := s.persist(c); err != nil {
 		s.forget(c)
@@ -205,21 +219,21 @@ func (s *Server) fromImage(c *ctr, root string) error {
 	if c.spec.User == "" {
 		return nil
 	}
-	process := *c.spec.OCI.Process
+	process := *c.oci().Process
 	user, err := lookUp(root, c.spec.User, process.User.AdditionalGids, c.spec.StrictGroups)
 	if err != nil {
 		return err
 	}
 	process.User, c.spec.User = user, ""
-	oci := *c.spec.OCI
+	oci := *c.oci()
 	oci.Process = &process
-	c.spec.OCI = &oci
+	c.setOCI(&oci)
 	return writeJSON(filepath.Join(s.stateDir(c.spec.ID), specFile), c.spec, false)
 }
 
 // runnable completes the specification: its root, and the reaper in front of its process.
 func (s *Server) runnable(c *ctr) (*specs.Spec, error) {
-	spec := *c.spec.OCI
+	spec := *c.oci()
 	root := specs.Root{}
 	if spec.Root != nil {
 		root = *spec.Root

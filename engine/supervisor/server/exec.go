@@ -41,7 +41,7 @@ func (s *Server) exec(ctx context.Context, r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	proc, err := execProcess(c.spec.OCI, in.Process)
+	proc, err := s.rights.execProcess(c.oci(), in.Process)
 	if err != nil {
 		return nil, err
 	}

@@ -38,7 +38,7 @@ func (s *Server) watch(c *ctr, pid int) {
 // ended records a container's end: output first, then the record, then the event, and at last the clearing up.
 func (s *Server) ended(c *ctr, e exit) {
 	oom := c.oomKills() > 0
-	if c.spec.OCI.Linux != nil && sharesPids(c.spec.OCI.Linux) {
+	if sharesPids(c.oci().Linux) {
 		c.killRest() // others would hold the pipes open, and live on
 	}
 	c.io.finish()
@@ -232,7 +232,7 @@ func (s *Server) update(_ context.Context, in wire.Update) (any, error) {
 	}
 	c.op.Lock()
 	defer c.op.Unlock()
-	spec := *c.spec.OCI
+	spec := *c.oci()
 	linux := *spec.Linux
 	if linux.Resources, err = merge(linux.Resources, in.Resources); err != nil {
 		return nil, err
@@ -251,7 +251,7 @@ func (s *Server) update(_ context.Context, in wire.Update) (any, error) {
 			return nil, fmt.Errorf("update container %q: %w", in.ID, err)
 		}
 	}
-	c.spec.OCI = &spec
+	c.setOCI(&spec)
 	return nil, writeJSON(s.stateDir(in.ID)+"/"+specFile, c.spec, false)
 }
 

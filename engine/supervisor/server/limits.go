@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -16,6 +17,7 @@ type rights struct {
 	sysResource bool
 	oomScoreAdj int
 	hard        map[string]uint64
+	withheld    []string // capabilities that we do not have ourselves
 }
 
 // rlimits names the limits as OCI does.
@@ -37,6 +39,11 @@ func probeRights() rights {
 	if err := unix.Capget(&head, &data[0]); err == nil {
 		r.sysResource = data[0].Effective&(1<<unix.CAP_SYS_RESOURCE) != 0
 	}
+	for i, name := range allCapabilities() {
+		if data[i/32].Permitted&(1<<(i%32)) == 0 {
+			r.withheld = append(r.withheld, name)
+		}
+	}
 	if text, err := os.ReadFile("/proc/self/oom_score_adj"); err == nil {
 		r.oomScoreAdj, _ = strconv.Atoi(strings.TrimSpace(string(text)))
 	}
@@ -51,10 +58,13 @@ func probeRights() rights {
 
 // clamp lowers what may not be given, and says what it lowered. The process is changed in place.
 func (r rights) clamp(p *specs.Process) []string {
-	if r.sysResource || p == nil {
+	if p == nil {
 		return nil
 	}
-	var notes []string
+	notes := r.clampCapabilities(p.Capabilities)
+	if r.sysResource {
+		return notes
+	}
 	for i := range p.Rlimits {
 		lim := &p.Rlimits[i]
 		hard, ok := r.hard[lim.Type]
@@ -68,6 +78,22 @@ func (r rights) clamp(p *specs.Process) []string {
 		notes = append(notes, fmt.Sprintf("oom_score_adj from %d to %d", *p.OOMScoreAdj, r.oomScoreAdj))
 		own := r.oomScoreAdj
 		p.OOMScoreAdj = &own
+	}
+	return notes
+}
+
+// clampCapabilities takes away what we do not have, in place.
+func (r rights) clampCapabilities(c *specs.LinuxCapabilities) []string {
+	if c == nil || len(r.withheld) == 0 {
+		return nil
+	}
+	var notes []string
+	for _, set := range []*[]string{&c.Bounding, &c.Effective, &c.Permitted, &c.Inheritable, &c.Ambient} {
+		kept := slices.DeleteFunc(slices.Clone(*set), func(name string) bool { return slices.Contains(r.withheld, name) })
+		if set == &c.Bounding && len(kept) < len(*set) {
+			notes = append(notes, fmt.Sprintf("%d capabilities that we do not have", len(*set)-len(kept)))
+		}
+		*set = kept
 	}
 	return notes
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 
 	"github.com/opencontainers/cgroups"
 	"github.com/opencontainers/cgroups/manager"
@@ -45,10 +46,14 @@ func (s *Server) makeNamespaces(_ context.Context, spec container.NamespaceSpec)
 		if g.Made == (container.Namespaces{}) && (spec.IPC || spec.UTS) {
 			return nil, errkind.New(errkind.Unavailable, "namespaces of %q could not be made", spec.ID)
 		}
+		if spec.Cgroup != "" && spec.Cgroup == g.Spec.Cgroup && spec.Resources != nil {
+			return g.Made, makeCgroup(spec) // its limits may have changed
+		}
 		return g.Made, nil
 	}
 	g := &group{Spec: spec, done: make(chan struct{})}
 	s.namespaces[spec.ID] = g
+	s.noteCgroup(spec.Cgroup)
 	s.mu.Unlock()
 	defer close(g.done)
 	made, err := s.unshare(spec)
@@ -148,6 +153,29 @@ func makeCgroup(spec container.NamespaceSpec) error {
 		return fmt.Errorf("set limits of cgroup %s: %w", spec.Cgroup, err)
 	}
 	return nil
+}
+
+// noteCgroup remembers the parents of a cgroup, for shutdown to remove; its caller holds mu.
+func (s *Server) noteCgroup(path string) {
+	for dir := filepath.Dir(path); filepath.IsAbs(dir) && dir != "/"; dir = filepath.Dir(dir) {
+		s.parents[dir] = true
+	}
+}
+
+// removeParents removes the cgroups that were made only to hold others. Those in use by anybody else stay, as the kernel sees to.
+func (s *Server) removeParents() {
+	dirs := keys(s.parents)
+	slices.SortFunc(dirs, func(a, b string) int { return len(b) - len(a) })
+	roots, err := filepath.Glob("/sys/fs/cgroup/*/cgroup.procs")
+	if err != nil {
+		return
+	}
+	for _, dir := range dirs {
+		unix.Rmdir(filepath.Join("/sys/fs/cgroup", dir))
+		for _, root := range roots {
+			unix.Rmdir(filepath.Join(filepath.Dir(root), dir))
+		}
+	}
 }
 
 func cgroupManager(spec container.NamespaceSpec) (cgroups.Manager, error) {

@@ -55,6 +55,12 @@ func translate(p *specs.Process) *libcontainer.Process {
 	for _, gid := range p.User.AdditionalGids {
 		proc.AdditionalGroups = append(proc.AdditionalGroups, int(gid))
 	}
+	numbers := rlimits()
+	for _, l := range p.Rlimits {
+		if n, ok := numbers[l.Type]; ok {
+			proc.Rlimits = append(proc.Rlimits, configs.Rlimit{Type: n, Hard: l.Hard, Soft: l.Soft})
+		}
+	}
 	if p.ConsoleSize != nil {
 		proc.ConsoleWidth, proc.ConsoleHeight = uint16(p.ConsoleSize.Width), uint16(p.ConsoleSize.Height)
 	}
@@ -104,7 +110,7 @@ func receiveTerminal(socket *os.File) (*os.File, error) {
 }
 
 // execProcess describes a further process of a container.
-func execProcess(spec *specs.Spec, p container.Process) (*libcontainer.Process, error) {
+func (r rights) execProcess(spec *specs.Spec, p container.Process) (*libcontainer.Process, error) {
 	base := *spec.Process
 	base.Args = p.Args
 	if len(p.Args) == 0 {
@@ -129,6 +135,7 @@ func execProcess(spec *specs.Spec, p container.Process) (*libcontainer.Process, 
 	if p.Privileged {
 		all := allCapabilities()
 		base.Capabilities = &specs.LinuxCapabilities{Bounding: all, Effective: all, Permitted: all}
+		r.clampCapabilities(base.Capabilities)
 		base.NoNewPrivileges = false
 	}
 	base.ConsoleSize = nil

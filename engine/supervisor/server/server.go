@@ -46,6 +46,7 @@ type Server struct {
 	mu         sync.Mutex
 	containers map[string]*ctr
 	namespaces map[string]*group
+	parents    map[string]bool // cgroups above those of containers and pods
 	closing    bool
 }
 
@@ -55,7 +56,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, errkind.New(errkind.Invalid, "supervisor needs a run folder and a state folder")
 	}
 	s := &Server{cfg: cfg, log: cfg.Log, events: newEventLog(), rights: probeRights(),
-		containers: map[string]*ctr{}, namespaces: map[string]*group{}}
+		containers: map[string]*ctr{}, namespaces: map[string]*group{}, parents: map[string]bool{}}
 	s.buffers.New = func() any { b := make([]byte, 32<<10); return &b }
 	s.operations = s.table()
 	return s, nil
@@ -283,6 +284,7 @@ func (s *Server) shutdown(ctx context.Context, in wire.Shutdown) (any, error) {
 		s.mu.Unlock()
 		return nil, fmt.Errorf("shut down: %w", err)
 	}
+	s.removeParents()
 	for _, name := range []string{"supervisor.sock", "supervisor.lock", "reap"} {
 		os.Remove(filepath.Join(s.cfg.RunDir, name))
 	}
