@@ -276,3 +276,16 @@ func (p *Pool) End(uid types.UID, outcome Outcome) {
 		w.end(outcome)
 	}
 }
+
+// Ended returns a channel that is closed once a container of a pod does not run any more.
+func (p *Pool) Ended(_ context.Context, key observe.Key, containerID string) <-chan struct{} {
+	p.mu.Lock()
+	w, ok := p.workers[key.UID]
+	p.mu.Unlock()
+	if !ok {
+		done := make(chan struct{})
+		close(done)
+		return done
+	}
+	return w.ended(containerID)
+}

@@ -29,6 +29,8 @@ type Worker struct {
 	refresh  bool // something a volume mirrors has changed
 	reject   *Outcome
 	finished []result
+	waiting  map[string][]chan struct{} // by container ID: who wants to know its end
+	over     bool                       // the worker has ended
 
 	// The rest belongs to the worker's goroutine.
 	memory   Memory
@@ -112,6 +114,7 @@ func (w *Worker) run(ctx context.Context) (done bool) {
 		w.probes.Close()
 		w.wait.Wait()
 		w.writer.Close()
+		w.notify(nil)
 	}()
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
@@ -146,6 +149,7 @@ func (w *Worker) step(ctx context.Context) Plan {
 			return Plan{}
 		}
 		w.observed = observed
+		w.notify(&observed)
 	}
 	in := Input{Pod: pod, Removed: removed, Observed: w.observed, Probes: w.states(), Memory: w.memory, Now: time.Now()}
 	w.watch(ctx, in)
@@ -155,6 +159,42 @@ func (w *Worker) step(ctx context.Context) Plan {
 		w.launch(ctx, in, plan.Verdict, action)
 	}
 	return plan
+}
+
+// ended returns a channel that is closed once a container does not run any more.
+func (w *Worker) ended(id string) <-chan struct{} {
+	done := make(chan struct{})
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.over {
+		close(done)
+		return done
+	}
+	if w.waiting == nil {
+		w.waiting = map[string][]chan struct{}{}
+	}
+	w.waiting[id] = append(w.waiting[id], done)
+	w.stale = true
+	w.wake()
+	return done
+}
+
+// notify tells those who wait for the end of containers. A nil observation is the worker's own end.
+func (w *Worker) notify(observed *observe.Pod) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.over = observed == nil
+	for id, waiters := range w.waiting {
+		if observed != nil {
+			if c := observed.ByID(id); c != nil && c.State != observe.Exited {
+				continue
+			}
+		}
+		for _, done := range waiters {
+			close(done)
+		}
+		delete(w.waiting, id)
+	}
 }
 
 const observeRetry = time.Second
