@@ -98,19 +98,6 @@ func Map(set string, from, to Reg) Stmt {
 	}}
 }
 
-// MarkBits is the largest number that a map used by MapMark may hold.
-const MarkBits = 1<<31 - 1
-
-// MapMark is Map for numbers, that a further lookup can use. The mask changes nothing: with it, the nft command can print a lookup
-// of what a lookup gave; without, it aborts, and the administrator could not list any table of the machine.
-func MapMark(set string, from, to Reg) Stmt {
-	s := Map(set, from, to)
-	s.Exprs = append(s.Exprs, &expr.Bitwise{
-		SourceRegister: to.number(), DestRegister: to.number(), Len: 4, Mask: []byte(RawMark(MarkBits)), Xor: make([]byte, 4),
-	})
-	return s
-}
-
 // VMap looks the key at from up and goes where the map says; no match ends the rule.
 func VMap(set string, from Reg) Stmt {
 	return Stmt{Text: "vmap @" + set, Exprs: []expr.Any{

@@ -144,7 +144,7 @@ func endpointNumber(e netip.AddrPort, all []netip.AddrPort) uint32 {
 func hash(e netip.AddrPort) uint32 {
 	h := fnv.New32a()
 	h.Write([]byte(e.String()))
-	return h.Sum32() & (nft.MarkBits >> 1) // room for what clashes add
+	return h.Sum32()
 }
 
 func (c *compiled) add(set, key, data string) {

@@ -13,8 +13,8 @@ import (
 
 // The maps. All that grow with Services hold data; the two verdict maps hold a few tens of classes: the kernel examines every chain that a
 // verdict map leads to at each change of it. A connection's key is its destination (address, protocol, port), or, in the maps
-// whose names begin with "port-", the protocol and port of the node alone. Keys are always made from the packet itself, never from what
-// another map gave, because the nft command cannot print such rules.
+// whose names begin with "port-", the protocol and port of the node alone. Every chain makes
+// its key from the packet again, because registers do not outlive a rule.
 const (
 	setServices        = "services"         // key -> class
 	setEndpoints       = "endpoints"        // key, slot -> pod address, pod port
@@ -143,12 +143,12 @@ func (l layout) dispatch() []nft.Rule {
 		rules = append(rules, nft.Rule{nft.IsAddr(f, nft.Daddr(), netip.IPv6Loopback()), nft.Return()})
 	}
 	own, _ := l.key("", 0)
-	rules = append(rules, nft.Rule{own, nft.MapMark(setServices, 0, 0), nft.VMap(setClasses, 0)})
+	rules = append(rules, nft.Rule{own, nft.Map(setServices, 0, 0), nft.VMap(setClasses, 0)})
 	for _, s := range l.services {
 		rules = append(rules, nft.Rule{nft.InPrefix(f, nft.Daddr(), s), nft.Goto(chainRefuse)})
 	}
 	port, _ := l.key(byPort, 0)
-	return append(rules, nft.Rule{nft.ToLocal(), port, nft.MapMark(byPort+setServices, 0, 0), nft.VMap(byPort+setClasses, 0)})
+	return append(rules, nft.Rule{nft.ToLocal(), port, nft.Map(byPort+setServices, 0, 0), nft.VMap(byPort+setClasses, 0)})
 }
 
 // rawIn runs before conntrack. The links of pods accept packets addressed to 127.0.0.0/8 (replies to localhost clients need that), so
@@ -264,8 +264,8 @@ func (l layout) stay(c class, kind string) []nft.Rule {
 	find := nft.Map(kind+setStickyEndpoints, keyAt, keyAt)
 	send := nft.DNAT(f, keyAt, keyAt+nft.Reg(f.AddrLen()/4))
 	return []nft.Rule{
-		{client, key, nft.MapMark(set, 0, at), remember, find, send},
+		{client, key, nft.Map(set, 0, at), remember, find, send},
 		{client, key, nft.Forget(set, 0)},
-		{client, key, slot, nft.MapMark(kind+setStickySlots, keyAt, at), remember, find, send},
+		{client, key, slot, nft.Map(kind+setStickySlots, keyAt, at), remember, find, send},
 	}
 }
