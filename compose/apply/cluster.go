@@ -151,11 +151,12 @@ func (c *Cluster) State(ctx context.Context, namespace string, parts Parts) (*pl
 		lock  sync.Mutex
 		first error
 	)
+	connected := false
 	fetch := func(wanted bool, fn func() error) {
-		if !wanted {
+		if !wanted || first != nil && !connected {
 			return
 		}
-		wg.Go(func() {
+		run := func() {
 			if err := fn(); err != nil {
 				lock.Lock()
 				defer lock.Unlock()
@@ -163,7 +164,14 @@ func (c *Cluster) State(ctx context.Context, namespace string, parts Parts) (*pl
 					first = err
 				}
 			}
-		})
+		}
+		// The first request goes alone: the others then share its connection instead of each shaking hands.
+		if !connected {
+			run()
+			connected = first == nil
+			return
+		}
+		wg.Go(run)
 	}
 	fetch(parts.Namespace, func() error {
 		ns := &corev1.Namespace{}
@@ -332,4 +340,17 @@ func (c *Cluster) Logs(ctx context.Context, pod *corev1.Pod, opts corev1.PodLogO
 		return nil, err
 	}
 	return resp.Body, nil
+}
+
+// Projects implements Projects.
+func (c *Cluster) Projects(ctx context.Context) ([]*corev1.Namespace, error) {
+	var all corev1.NamespaceList
+	if err := c.get(ctx, path("Namespace", "", ""), url.Values{"labelSelector": {api.LabelProject}}, &all); err != nil {
+		return nil, fmt.Errorf("list namespaces: %w", err)
+	}
+	out := make([]*corev1.Namespace, len(all.Items))
+	for i := range all.Items {
+		out[i] = &all.Items[i]
+	}
+	return out, nil
 }

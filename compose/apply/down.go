@@ -39,7 +39,8 @@ func Down(ctx context.Context, t Target, project string, opts DownOptions, repor
 	if len(orphans) > 0 {
 		return orphans, downSome(ctx, t, project, state, kept, opts, report)
 	}
-	for _, level := range downLevels(state.Deployments) {
+	levels := StopOrder(state.Deployments)
+	for _, level := range levels[:max(len(levels)-1, 0)] {
 		if err := Stop(ctx, t, project, level, state, StopOptions{Grace: opts.Grace, Remove: true}, report); err != nil {
 			return nil, err
 		}
@@ -105,14 +106,37 @@ func downSome(ctx context.Context, t Target, project string, state *plan.State, 
 	return errors.Join(errs...)
 }
 
-// downLevels orders services so that dependants stop before what they depend on. The last level is left out: it ends with the namespace.
-func downLevels(deployments []*appsv1.Deployment) [][]string {
+// WithDependencies returns the services and all they depend on, as far as they are in the cluster, sorted.
+func WithDependencies(deployments []*appsv1.Deployment, services []string) []string {
+	out := slices.Clone(services)
+	for i := 0; i < len(out); i++ {
+		for _, d := range deployments {
+			if d.Labels[api.LabelService] != out[i] {
+				continue
+			}
+			for _, dep := range dependencies(d) {
+				if !slices.Contains(out, dep) {
+					out = append(out, dep)
+				}
+			}
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+func dependencies(d *appsv1.Deployment) []string {
+	var deps []string
+	_ = json.Unmarshal([]byte(d.Annotations[plan.AnnotationAfter]), &deps)
+	return deps
+}
+
+// StopOrder groups services so that dependants stop before what they depend on.
+func StopOrder(deployments []*appsv1.Deployment) [][]string {
 	after := map[string][]string{}
 	depth := map[string]int{}
 	for _, d := range deployments {
-		var deps []string
-		_ = json.Unmarshal([]byte(d.Annotations[plan.AnnotationAfter]), &deps)
-		after[d.Labels[api.LabelService]] = deps
+		after[d.Labels[api.LabelService]] = dependencies(d)
 	}
 	var visit func(name string, seen int) int
 	visit = func(name string, seen int) int {
@@ -140,7 +164,7 @@ func downLevels(deployments []*appsv1.Deployment) [][]string {
 	for _, l := range levels {
 		slices.Sort(l)
 	}
-	return levels[:max(len(levels)-1, 0)]
+	return levels
 }
 
 // hurry shortens the grace of pods.
@@ -290,4 +314,3 @@ func base(name string) string {
 	}
 	return name[:i]
 }
-

@@ -73,3 +73,8 @@ const (
 
 // Report takes progress. It is called from one goroutine at a time.
 type Report func(Event)
+
+// Projects is a Target that can list the namespaces of all Compose projects.
+type Projects interface {
+	Projects(ctx context.Context) ([]*corev1.Namespace, error)
+}

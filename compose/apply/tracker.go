@@ -113,7 +113,7 @@ func (t *tracker) step(it *item) {
 			t.emit(it, "Starting", Working, "")
 		}
 	}
-	if reason, text := trouble(pod); reason != "" {
+	if reason, text := Trouble(pod); reason != "" {
 		t.fail(it, errkind.New(errkind.Invalid, "container %s: %s", it.Name, text))
 		return
 	}
@@ -297,8 +297,8 @@ func RunningSince(pod *corev1.Pod) (time.Time, bool) {
 	return time.Time{}, false
 }
 
-// trouble is what keeps a pod from ever starting: the reason, and a text for the user.
-func trouble(pod *corev1.Pod) (reason, text string) {
+// Trouble is what keeps a pod from ever starting: the reason, and a text for the user.
+func Trouble(pod *corev1.Pod) (reason, text string) {
 	c := container(pod)
 	if c == nil || c.RestartCount > 0 {
 		return "", ""

@@ -32,7 +32,7 @@ const (
 	AnnotationFiles       = "compose.cuppa.dev/config-files"
 	AnnotationVolumes     = "compose.cuppa.dev/volumes" // on Namespaces: JSON list of the project's own volumes
 	AnnotationAfter       = "compose.cuppa.dev/after"   // on Deployments: JSON list of the services it depends on
-	AnnotationService     = "compose.cuppa.dev/run-service"
+	LabelRunService       = "compose.cuppa.dev/run-service"
 	labelManagedBy        = "app.kubernetes.io/managed-by"
 	managedBy             = "cuppa-compose"
 )

@@ -6,8 +6,11 @@ import (
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cuppa-project/cuppa/api"
+	"github.com/cuppa-project/cuppa/compose/model"
+	"github.com/cuppa-project/cuppa/internal/errkind"
 )
 
 // StartAgain plans what brings stopped services back: the replicas they had before `stop`, and the finished containers of others anew. It needs
@@ -67,4 +70,25 @@ func (p *Plan) versions(state *State) {
 			}
 		}
 	}
+}
+
+// OneOff is a pod that runs one command in the place of a service, beside its containers. It has no part in the service's name or ports.
+func OneOff(p *model.Project, service, name string, opts Options) (*corev1.Pod, error) {
+	s, ok := p.Service(service)
+	if !ok {
+		return nil, errkind.New(errkind.NotFound, "no such service: %s", service)
+	}
+	opts.NoDeps = true
+	b := &builder{project: p, state: &State{}, opts: opts, out: &desired{}}
+	alone := *s
+	alone.Ports, alone.Health, alone.Restart = nil, &model.Health{Disabled: true}, model.Restart{Policy: "always"}
+	t := b.template(&alone, opts.Images[ImageRef(p.Name, s)])
+	pod := &corev1.Pod{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"}, ObjectMeta: t.ObjectMeta, Spec: t.Spec}
+	pod.Name, pod.Namespace = name, NamespaceName(p.Name)
+	delete(pod.Labels, api.LabelService)
+	delete(pod.Annotations, api.AnnotationNumbered)
+	pod.Labels[api.LabelOneOff] = "true"
+	pod.Labels[LabelRunService] = service
+	pod.Spec.RestartPolicy = corev1.RestartPolicyNever
+	return pod, nil
 }
