@@ -1,0 +1,200 @@
+// Package cli is the command line: it finds out what was asked, and hands it to the verb.
+//
+// It holds no logic of its own. Doors it goes through: the Kubernetes API (with the cluster's own kubeconfig) and the engine's socket. It never
+// reaches into the server, which is another process. Start with Main; the verbs of Compose are the table in cli/compose/verbs.go, those beside
+// them the one in root.go.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/cuppa-project/cuppa/api"
+	"github.com/cuppa-project/cuppa/cli/build"
+	"github.com/cuppa-project/cuppa/cli/compose"
+	"github.com/cuppa-project/cuppa/cli/kubectl"
+	"github.com/cuppa-project/cuppa/cli/socket"
+	"github.com/cuppa-project/cuppa/cli/streams"
+	"github.com/cuppa-project/cuppa/compose/apply"
+)
+
+// Dirs are the node's folders.
+type Dirs struct {
+	Data string // --data-dir, $CUPPA_DATA_DIR
+	Run  string // --run-dir, $CUPPA_RUN_DIR
+}
+
+// Kubeconfig is the file that lets this machine's administrator into the cluster.
+func (d Dirs) Kubeconfig() string { return filepath.Join(d.Data, "admin.kubeconfig") }
+
+// Socket is the engine's.
+func (d Dirs) Socket() string { return filepath.Join(d.Run, "docker.sock") }
+
+// Config is what the program gives the command line.
+type Config struct {
+	Args []string // with the program's name
+	Env  []string
+	In   io.Reader
+	Out  io.Writer
+	Err  io.Writer
+	// Version is the program's.
+	Version string
+	// StartServer starts a server on this machine in the background and returns as soon as its process runs; the command line waits until it
+	// answers. Nil if `up` shall not start one.
+	StartServer func(ctx context.Context, dirs Dirs) error
+	// Commands are added to `cuppa`: server and the like. Each is made when it is needed.
+	Commands []*cobra.Command
+}
+
+// Main runs one command and returns the program's exit code. The program's name decides what it is: cuppa, docker-compose, or kubectl.
+func Main(ctx context.Context, cfg Config) int {
+	env := streams.Environ(cfg.Env)
+	m := &program{cfg: cfg, env: env, streams: &streams.Streams{In: cfg.In, Out: cfg.Out, Err: cfg.Err, Env: env},
+		dirs: Dirs{Data: first(env["CUPPA_DATA_DIR"], api.DataDir), Run: first(env["CUPPA_RUN_DIR"], api.RunDir)}}
+	name := strings.TrimSuffix(filepath.Base(cfg.Args[0]), ".exe")
+	switch {
+	case name == "kubectl":
+		return m.kubectl(cfg.Args[1:])
+	case len(cfg.Args) > 1 && cfg.Args[1] == "kubectl":
+		return m.kubectl(cfg.Args[2:])
+	}
+	interrupts := make(chan os.Signal, 2)
+	ctx, stop := m.interruptible(ctx, interrupts)
+	defer stop()
+	root := m.root(name, interrupts)
+	root.SetArgs(cfg.Args[1:])
+	root.SetIn(cfg.In)
+	root.SetOut(cfg.Out)
+	root.SetErr(cfg.Err)
+	return m.code(root.ExecuteContext(ctx))
+}
+
+func first(values ...string) string {
+	for _, v := range values {
+		if v != "" {
+			return v
+		}
+	}
+	return ""
+}
+
+// program is one run of Main.
+type program struct {
+	cfg     Config
+	env     map[string]string
+	streams *streams.Streams
+	dirs    Dirs
+}
+
+// interruptible delivers interrupts to verbs that take them; a verb that does not is ended by the second, or by the first if nobody takes that.
+func (m *program) interruptible(ctx context.Context, interrupts chan os.Signal) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	raw := make(chan os.Signal, 2)
+	signal.Notify(raw, os.Interrupt, syscall.SIGTERM)
+	done := make(chan struct{})
+	go func() {
+		for {
+			select {
+			case s := <-raw:
+				select {
+				case interrupts <- s:
+				default:
+				}
+				// A verb that takes interrupts reads the channel at once.
+				select {
+				case <-time.After(50 * time.Millisecond):
+				case <-done:
+					return
+				}
+				if len(interrupts) > 0 {
+					cancel(errInterrupted)
+				}
+			case <-done:
+				return
+			}
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(raw)
+		close(done)
+		cancel(nil)
+	}
+}
+
+var errInterrupted = errors.New("interrupted")
+
+// code is the one place where errors become exit codes and are shown.
+func (m *program) code(err error) int {
+	var exit *compose.Exit
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &exit):
+		if exit.Text != "" {
+			fmt.Fprintln(m.cfg.Err, exit.Text)
+		}
+		return exit.Code
+	case errors.Is(err, errInterrupted), errors.Is(err, context.Canceled):
+		return 130
+	}
+	fmt.Fprintln(m.cfg.Err, err)
+	return 1
+}
+
+// connect reads the kubeconfig: $KUBECONFIG's, else that of this machine's cluster.
+func (m *program) connect() (apply.Target, *rest.Config, error) {
+	config, err := m.restConfig()
+	if err != nil {
+		return nil, nil, err
+	}
+	cluster, err := apply.NewCluster(config)
+	return cluster, config, err
+}
+
+func (m *program) restConfig() (*rest.Config, error) {
+	path := m.kubeconfig()
+	if _, err := os.Stat(path); os.IsNotExist(err) && !strings.Contains(path, ":") {
+		return nil, compose.NoConfig(path)
+	}
+	rules := &clientcmd.ClientConfigLoadingRules{Precedence: filepath.SplitList(path)}
+	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{}).ClientConfig()
+	if err != nil {
+		return nil, fmt.Errorf("read kubeconfig %s: %w", path, err)
+	}
+	config.UserAgent = "cuppa/" + m.cfg.Version
+	return config, nil
+}
+
+func (m *program) kubeconfig() string { return first(m.env["KUBECONFIG"], m.dirs.Kubeconfig()) }
+
+func (m *program) kubectl(args []string) int {
+	return kubectl.Run(append([]string{"kubectl"}, args...), m.kubeconfig(), kubectl.Streams{In: m.cfg.In, Out: m.cfg.Out, Err: m.cfg.Err})
+}
+
+// compose is what the verbs of Compose get.
+func (m *program) compose(interrupts <-chan os.Signal) compose.Config {
+	engine := &lazyEngine{dirs: &m.dirs}
+	cfg := compose.Config{
+		Streams: m.streams, Env: m.env, Version: m.cfg.Version, DataDir: m.dirs.Data, Connect: m.connect, Engine: engine,
+		Interrupts: interrupts, Listening: listening, Now: time.Now,
+		Build: func(ctx context.Context, builds []compose.Build, opts compose.BuildOptions) error {
+			return build.Run(ctx, socket.New(m.dirs.Socket()).DialBuild, builds, opts, m.cfg.Out)
+		},
+	}
+	if m.cfg.StartServer != nil {
+		cfg.StartServer = func(ctx context.Context) error { return m.cfg.StartServer(ctx, m.dirs) }
+	}
+	return cfg
+}

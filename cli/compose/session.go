@@ -1,0 +1,337 @@
+// Package compose is the verbs of docker-compose: `cuppa up`, `cuppa compose up` and `docker-compose up` are the same code.
+//
+// Each verb has a file of its own, which parses flags and prints; what to do is decided in compose/plan and done in compose/apply. The words,
+// columns and exit codes are docker compose's. Start with Verbs, the table of them all; ps.go is the smallest living example.
+package compose
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/rest"
+
+	"github.com/cuppa-project/cuppa/api"
+	"github.com/cuppa-project/cuppa/cli/socket"
+	"github.com/cuppa-project/cuppa/cli/streams"
+	"github.com/cuppa-project/cuppa/compose/apply"
+	"github.com/cuppa-project/cuppa/compose/load"
+	"github.com/cuppa-project/cuppa/compose/model"
+	"github.com/cuppa-project/cuppa/compose/plan"
+	"github.com/cuppa-project/cuppa/internal/errkind"
+)
+
+// Engine is the part of the engine's socket that the verbs need.
+type Engine interface {
+	Images(ctx context.Context) ([]socket.Image, error)
+	Inspect(ctx context.Context, name string) (*socket.Detail, error)
+	Pull(ctx context.Context, ref string, progress func(socket.Message)) error
+	Remove(ctx context.Context, name string, force bool) ([]socket.Removed, error)
+	RemoveVolume(ctx context.Context, name string) error
+}
+
+// Build is one image to build.
+type Build struct {
+	Service string
+	Ref     string
+	Spec    *model.Build
+	NoCache bool
+	Pull    bool
+}
+
+// BuildOptions are how builds show themselves.
+type BuildOptions struct {
+	Progress string // auto, plain, tty, quiet
+	Quiet    bool
+}
+
+// Config is what the verbs need of the world. All of it is given, so that tests give other things.
+type Config struct {
+	Streams *streams.Streams
+	Dir     string
+	Env     map[string]string
+	Version string
+	DataDir string
+	// Connect returns the cluster. It does not contact it.
+	Connect func() (apply.Target, *rest.Config, error)
+	Engine  Engine
+	// Build builds images, all at once.
+	Build func(ctx context.Context, builds []Build, opts BuildOptions) error
+	// StartServer starts a server on this machine in the background. Nil if there is none to start.
+	StartServer func(ctx context.Context) error
+	// Interrupts delivers SIGINT and SIGTERM. A verb that does not read them is ended by them.
+	Interrupts <-chan os.Signal
+	// Listening tells which ports of this machine are taken, for `up` to say by whom.
+	Listening func() []plan.Taken
+	Now       func() time.Time
+}
+
+// Exit ends the program with a code. A text has been printed already, or Text is printed now.
+type Exit struct {
+	Code int
+	Text string
+}
+
+func (e *Exit) Error() string { return e.Text }
+
+// session is one invocation: the configuration and the flags that come before the verb.
+type session struct {
+	Config
+	files, envFiles, profiles []string
+	project, projectDir       string
+	ansi, progress            string
+	parallel                  int
+	compatibility, dryRun     bool
+}
+
+// Add puts the verbs and the flags before them on a command.
+func Add(cmd *cobra.Command, cfg Config) {
+	s := &session{Config: cfg}
+	f := cmd.Flags()
+	f.StringArrayVarP(&s.files, "file", "f", nil, "Compose configuration files")
+	f.StringVarP(&s.project, "project-name", "p", "", "Project name")
+	f.StringArrayVar(&s.profiles, "profile", nil, "Specify a profile to enable")
+	f.StringVar(&s.projectDir, "project-directory", "", "Specify an alternate working directory")
+	f.StringArrayVar(&s.envFiles, "env-file", nil, "Specify an alternate environment file")
+	f.StringVar(&s.ansi, "ansi", cfg.Env["COMPOSE_ANSI"], `Control when to print ANSI control characters ("never"|"always"|"auto")`)
+	f.StringVar(&s.progress, "progress", cfg.Env["COMPOSE_PROGRESS"], "Set type of progress output (auto, tty, plain, quiet)")
+	f.IntVar(&s.parallel, "parallel", -1, "Control max parallelism, -1 for unlimited (accepted; the cluster decides)")
+	f.BoolVar(&s.compatibility, "compatibility", false, "Run in backward compatibility mode (accepted)")
+	f.BoolVar(&s.dryRun, "dry-run", false, "Print what would be done")
+	for _, v := range Verbs() {
+		sub := v.make(s)
+		sub.Short = v.short
+		sub.GroupID = groupID
+		inner := sub.RunE
+		sub.RunE = func(cmd *cobra.Command, args []string) error {
+			if s.ansi != "" {
+				s.Streams.Ansi = s.ansi
+			}
+			return s.explain(inner(cmd, args))
+		}
+		cmd.AddCommand(sub)
+	}
+}
+
+const groupID = "compose"
+
+// Group is the heading the verbs appear under.
+func Group() *cobra.Group { return &cobra.Group{ID: groupID, Title: "Compose:"} }
+
+// explain makes the errors of an unreachable cluster say what to do.
+func (s *session) explain(err error) error {
+	if err != nil && unreachable(err) {
+		return errkind.New(errkind.Unavailable, "no cluster answers: start one with `cuppa up` or `cuppa server` (%w)", err)
+	}
+	return err
+}
+
+func unreachable(err error) bool {
+	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOENT) && errors.Is(err, errkind.Unavailable) || errors.Is(err, errNoConfig)
+}
+
+// errNoConfig is the root of what NoConfig returns.
+var errNoConfig = errors.New("there is no kubeconfig")
+
+// NoConfig is the error of Connect when no cluster was ever started here.
+func NoConfig(path string) error { return fmt.Errorf("%w at %s", errNoConfig, path) }
+
+func (s *session) options(services []string) load.Options {
+	return load.Options{Dir: s.Dir, Files: s.files, ProjectName: s.project, ProjectDir: s.projectDir, EnvFiles: s.envFiles, Profiles: s.profiles,
+		Services: services, Env: s.Env, Stdin: s.Streams.In}
+}
+
+// load reads the project, prints what is to be warned of, and checks the names of services.
+func (s *session) load(ctx context.Context, services []string) (*load.Result, error) {
+	r, err := load.Load(ctx, s.options(services))
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range r.Warnings {
+		s.warn(w)
+	}
+	for _, name := range services {
+		if _, ok := r.Project.Service(name); !ok {
+			return nil, errkind.New(errkind.NotFound, "no such service: %s", name)
+		}
+	}
+	return r, nil
+}
+
+// name finds the project's name, which is all that many verbs need.
+func (s *session) name() (string, error) {
+	loc, err := load.Locate(s.options(nil))
+	if err != nil {
+		return "", err
+	}
+	return loc.Name, nil
+}
+
+func (s *session) warn(text string) {
+	switch {
+	case s.Streams.ErrColor():
+		fmt.Fprintf(s.Streams.Err, "\x1b[33mWARNING:\x1b[0m %s\n", text)
+	case s.Streams.ErrTerminal():
+		fmt.Fprintf(s.Streams.Err, "WARNING: %s\n", text)
+	default:
+		fmt.Fprintln(s.Streams.Err, text)
+	}
+}
+
+// target connects for verbs that look at what there is.
+func (s *session) target() (apply.Target, error) {
+	t, _, err := s.Connect()
+	return t, err
+}
+
+// running reads the state of the project, and checks that the named services are part of it.
+func (s *session) running(ctx context.Context, services []string, parts apply.Parts) (string, apply.Target, *plan.State, error) {
+	name, err := s.name()
+	if err != nil {
+		return "", nil, nil, err
+	}
+	t, err := s.target()
+	if err != nil {
+		return "", nil, nil, err
+	}
+	parts.Deployments = true
+	state, err := t.State(ctx, plan.NamespaceName(name), parts)
+	if err != nil {
+		return "", nil, nil, err
+	}
+	known := deployed(state)
+	for _, service := range services {
+		if slices.Contains(known, service) {
+			continue
+		}
+		// A service of the file that was never started is none of the cluster's.
+		r, err := load.Load(ctx, s.options(services))
+		if err != nil {
+			return "", nil, nil, errkind.New(errkind.NotFound, "no such service: %s", service)
+		}
+		if _, ok := r.Project.Service(service); !ok {
+			return "", nil, nil, errkind.New(errkind.NotFound, "no such service: %s", service)
+		}
+	}
+	return name, t, state, nil
+}
+
+// deployed are the services that have a Deployment, sorted.
+func deployed(state *plan.State) []string {
+	var out []string
+	for _, d := range state.Deployments {
+		out = append(out, d.Labels[api.LabelService])
+	}
+	slices.Sort(out)
+	return out
+}
+
+// ensure connects for verbs that need a cluster, and starts one on this machine if there is none.
+func (s *session) ensure(ctx context.Context, namespace string, parts apply.Parts) (apply.Target, *plan.State, error) {
+	t, _, err := s.Connect()
+	if err == nil {
+		var state *plan.State
+		if state, err = t.State(ctx, namespace, parts); err == nil {
+			return t, state, nil
+		}
+	}
+	if !unreachable(err) || s.StartServer == nil {
+		return nil, nil, err
+	}
+	fmt.Fprintln(s.Streams.Err, "No cluster is running here: starting one on this machine, in the background")
+	if err := s.StartServer(ctx); err != nil {
+		return nil, nil, fmt.Errorf("start a server: %w", err)
+	}
+	return s.awaitServer(ctx, namespace, parts)
+}
+
+// awaitServer asks again and again until the fresh server answers.
+func (s *session) awaitServer(ctx context.Context, namespace string, parts apply.Parts) (apply.Target, *plan.State, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		t, _, err := s.Connect()
+		if err == nil {
+			state, err2 := t.State(ctx, namespace, parts)
+			if err2 == nil {
+				return t, state, nil
+			}
+			err = err2
+		}
+		if !unreachable(err) && !apierrors.IsServiceUnavailable(err) && !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) {
+			return nil, nil, err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil, nil, fmt.Errorf("the server that was started does not answer: %w", err)
+		}
+	}
+}
+
+// images asks the engine what images there are, by full reference. Those of the wanted references whose version is new to the state are looked
+// into; what the others look like is in the cluster already.
+func (s *session) images(ctx context.Context, p *model.Project, names []string) (map[string]plan.Image, error) {
+	list, err := s.Engine.Images(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ids := map[string]string{}
+	for _, img := range list {
+		for _, tag := range img.RepoTags {
+			ids[plan.FullRef(tag)] = img.ID
+		}
+	}
+	out := map[string]plan.Image{}
+	details := map[string]*socket.Detail{}
+	for _, name := range names {
+		service, ok := p.Service(name)
+		if !ok {
+			continue
+		}
+		ref := plan.ImageRef(p.Name, service)
+		id, ok := ids[ref]
+		if !ok {
+			continue
+		}
+		detail := details[id]
+		if detail == nil {
+			if detail, err = s.Engine.Inspect(ctx, strings.TrimPrefix(ref, "docker.io/library/")); err != nil {
+				return nil, fmt.Errorf("inspect image %s: %w", ref, err)
+			}
+			details[id] = detail
+		}
+		out[ref] = imageOf(id, detail)
+	}
+	return out, nil
+}
+
+func imageOf(id string, d *socket.Detail) plan.Image {
+	img := plan.Image{ID: id, Entrypoint: d.Config.Entrypoint, Cmd: d.Config.Cmd}
+	for p := range d.Config.ExposedPorts {
+		if !strings.Contains(p, "/") {
+			p += "/tcp"
+		}
+		img.Ports = append(img.Ports, p)
+	}
+	for v := range d.Config.Volumes {
+		img.Volumes = append(img.Volumes, v)
+	}
+	slices.Sort(img.Ports)
+	slices.Sort(img.Volumes)
+	if h := d.Config.Healthcheck; h != nil && len(h.Test) > 0 {
+		img.Health = &model.Health{Test: h.Test, Interval: h.Interval, Timeout: h.Timeout, StartPeriod: h.StartPeriod, StartInterval: h.StartInterval,
+			Retries: uint64(max(h.Retries, 0)), Disabled: h.Test[0] == "NONE"}
+	}
+	return img
+}

@@ -1,0 +1,135 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cuppa-project/cuppa/cli/build"
+	"github.com/cuppa-project/cuppa/cli/compose"
+	"github.com/cuppa-project/cuppa/cli/image"
+	"github.com/cuppa-project/cuppa/cli/socket"
+	"github.com/cuppa-project/cuppa/internal/errkind"
+)
+
+// root makes the command tree. As docker-compose it is the verbs of Compose alone; as cuppa it has them directly and under `compose`, and the
+// rows of the table below.
+func (m *program) root(name string, interrupts <-chan os.Signal) *cobra.Command {
+	if name == "docker-compose" {
+		return m.composeCommand(name, "Define and run multi-container applications with Cuppa", interrupts)
+	}
+	root := m.composeCommand("cuppa", "Runs Compose files and Kubernetes objects, on this machine or many", interrupts)
+	root.AddCommand(m.composeCommand("compose", "The verbs of docker-compose (they work without this word, too)", interrupts))
+	for _, row := range []struct {
+		make func() *cobra.Command
+	}{
+		{m.imageCommand},
+		{m.kubectlCommand},
+		{m.kubeconfigCommand},
+	} {
+		root.AddCommand(row.make())
+	}
+	root.AddCommand(m.cfg.Commands...)
+	return root
+}
+
+// composeCommand is a command with the verbs of Compose and the flags before them.
+func (m *program) composeCommand(name, short string, interrupts <-chan os.Signal) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: name, Short: short, SilenceErrors: true, SilenceUsage: true, TraverseChildren: true,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return unknown(cmd, args[0])
+			}
+			return cmd.Help()
+		},
+	}
+	cmd.Flags().SetInterspersed(false)
+	cmd.Flags().StringVar(&m.dirs.Data, "data-dir", m.dirs.Data, "Where the node keeps its state")
+	cmd.Flags().StringVar(&m.dirs.Run, "run-dir", m.dirs.Run, "Where the node has its sockets")
+	cmd.AddGroup(compose.Group())
+	compose.Add(cmd, m.compose(interrupts))
+	return cmd
+}
+
+func unknown(cmd *cobra.Command, word string) error {
+	text := fmt.Sprintf("unknown command: %q", cmd.CommandPath()+" "+word)
+	if like := cmd.SuggestionsFor(word); len(like) > 0 {
+		text += fmt.Sprintf(" (did you mean %q?)", like[0])
+	}
+	return errkind.New(errkind.Invalid, "%s", text)
+}
+
+func (m *program) imageCommand() *cobra.Command {
+	return image.Command(image.Config{Streams: m.streams, Engine: &lazyEngine{dirs: &m.dirs}, Now: time.Now,
+		Build: func(ctx context.Context, builds []compose.Build, opts compose.BuildOptions) error {
+			return build.Run(ctx, socket.New(m.dirs.Socket()).DialBuild, builds, opts, m.cfg.Out)
+		}})
+}
+
+// kubectlCommand is for help and completion, and for flags of ours before the word: without those Main goes to kubectl directly.
+func (m *program) kubectlCommand() *cobra.Command {
+	return &cobra.Command{Use: "kubectl", Short: "The real kubectl, for this cluster", DisableFlagParsing: true,
+		RunE: func(_ *cobra.Command, args []string) error {
+			if code := m.kubectl(args); code != 0 {
+				return &compose.Exit{Code: code}
+			}
+			return nil
+		}}
+}
+
+func (m *program) kubeconfigCommand() *cobra.Command {
+	return &cobra.Command{Use: "kubeconfig", Short: "Print the cluster's kubeconfig, for other tools", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			f, err := os.Open(m.dirs.Kubeconfig())
+			if os.IsNotExist(err) {
+				return errkind.New(errkind.NotFound, "there is no cluster on this machine yet (no %s): start one with `cuppa server` or `cuppa up`", m.dirs.Kubeconfig())
+			}
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			_, err = io.Copy(m.cfg.Out, f)
+			return err
+		}}
+}
+
+// lazyEngine looks where the socket is only when it is used, for flags may say so.
+type lazyEngine struct{ dirs *Dirs }
+
+func (e *lazyEngine) client() *socket.Client { return socket.New(e.dirs.Socket()) }
+
+func (e *lazyEngine) Images(ctx context.Context) ([]socket.Image, error) { return e.client().Images(ctx) }
+
+func (e *lazyEngine) Inspect(ctx context.Context, name string) (*socket.Detail, error) {
+	return e.client().Inspect(ctx, name)
+}
+
+func (e *lazyEngine) Pull(ctx context.Context, ref string, progress func(socket.Message)) error {
+	return e.client().Pull(ctx, ref, progress)
+}
+
+func (e *lazyEngine) Load(ctx context.Context, archive io.Reader, progress func(socket.Message)) error {
+	return e.client().Load(ctx, archive, progress)
+}
+
+func (e *lazyEngine) Save(ctx context.Context, names []string) (io.ReadCloser, error) {
+	return e.client().Save(ctx, names)
+}
+
+func (e *lazyEngine) Tag(ctx context.Context, name, target string) error {
+	return e.client().Tag(ctx, name, target)
+}
+
+func (e *lazyEngine) Remove(ctx context.Context, name string, force bool) ([]socket.Removed, error) {
+	return e.client().Remove(ctx, name, force)
+}
+
+func (e *lazyEngine) RemoveVolume(ctx context.Context, name string) error {
+	return e.client().RemoveVolume(ctx, name)
+}
