@@ -28,6 +28,7 @@ type source struct {
 
 	mu      sync.Mutex
 	changed chan struct{} // closed and replaced at each change, for those who wait for their own write
+	seen    int64         // highest revision that memory has taken in
 }
 
 func newSource(res schema.GroupVersionResource, lw cache.ListerWatcher) *source {
@@ -35,15 +36,18 @@ func newSource(res schema.GroupVersionResource, lw cache.ListerWatcher) *source 
 	s.informer = cache.NewSharedIndexInformer(lw, nil, 0, cache.Indexers{cache.NamespaceIndex: cache.MetaNamespaceIndexFunc})
 	// The informer has not run yet, so adding a handler cannot fail.
 	_, _ = s.informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(any) { s.wake() },
-		UpdateFunc: func(any, any) { s.wake() },
-		DeleteFunc: func(any) { s.wake() },
+		AddFunc:    func(obj any) { s.wake(obj) },
+		UpdateFunc: func(_, obj any) { s.wake(obj) },
+		DeleteFunc: func(obj any) { s.wake(obj) },
 	})
 	return s
 }
 
-func (s *source) wake() {
+func (s *source) wake(obj any) {
 	s.mu.Lock()
+	if o, ok := obj.(kube.Object); ok {
+		s.seen = max(s.seen, revision(o))
+	}
 	close(s.changed)
 	s.changed = make(chan struct{})
 	s.mu.Unlock()
@@ -147,26 +151,24 @@ func (c *Cluster) peek(res schema.GroupVersionResource, namespace, name string) 
 // awaitWrite blocks until the Source of res shows obj's revision or a later one.
 func (c *Cluster) awaitWrite(ctx context.Context, res schema.GroupVersionResource, obj kube.Object) {
 	want := revision(obj)
-	c.await(ctx, res, func(s *source) bool {
+	c.await(ctx, res, func(s *source, seen int64) bool {
 		have := s.Get(obj.GetNamespace(), obj.GetName())
 		if have != nil {
 			return revision(have) >= want
 		}
-		// Absent: either the creation has not arrived, or it came and went again.
-		last, _ := strconv.ParseInt(s.informer.LastSyncResourceVersion(), 10, 64)
-		return last >= want
+		return seen >= want // it came and went again
 	})
 }
 
 // awaitDelete blocks until the Source of res shows that obj goes or is gone.
 func (c *Cluster) awaitDelete(ctx context.Context, res schema.GroupVersionResource, obj kube.Object) {
-	c.await(ctx, res, func(s *source) bool {
+	c.await(ctx, res, func(s *source, _ int64) bool {
 		have := s.Get(obj.GetNamespace(), obj.GetName())
 		return have == nil || have.GetUID() != obj.GetUID() || have.GetDeletionTimestamp() != nil
 	})
 }
 
-func (c *Cluster) await(ctx context.Context, res schema.GroupVersionResource, done func(*source) bool) {
+func (c *Cluster) await(ctx context.Context, res schema.GroupVersionResource, done func(s *source, seen int64) bool) {
 	c.mu.Lock()
 	s, ok := c.sources[res]
 	running := c.ctx != nil
@@ -179,9 +181,9 @@ func (c *Cluster) await(ctx context.Context, res schema.GroupVersionResource, do
 	defer timeout.Stop()
 	for {
 		s.mu.Lock()
-		changed := s.changed
+		changed, seen := s.changed, s.seen
 		s.mu.Unlock()
-		if done(s) {
+		if done(s, seen) {
 			return
 		}
 		select {
