@@ -34,10 +34,11 @@ type Config struct {
 	EtcdCert, EtcdKey, EtcdCA string   // files
 	PodCIDR, ServiceCIDR      string   // "": chosen at the first start so that they overlap no route of this host, then kept
 	KubeletListen             string   // "": all addresses, port api.KubeletPort
+	Ready                     func()   // called once, when the API answers and the node takes pods; nil: nobody waits
 	Logger                    *slog.Logger
 	Version                   string
-	DNSUpstreams              []string // "": from the host's resolv.conf
-	CgroupParent              string   // "": "/cuppa-" and a hash of the run directory, "/cuppa" for the default one
+	ResolvConf                string // file with the resolvers for names outside the cluster; "": /etc/resolv.conf
+	CgroupParent              string // "": "/cuppa-" and a hash of the run directory, "/cuppa" for the default one
 }
 
 func (c *Config) fill() error {

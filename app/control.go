@@ -12,10 +12,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"k8s.io/apimachinery/pkg/util/managedfields"
-	"k8s.io/client-go/applyconfigurations"
-	"k8s.io/client-go/kubernetes/scheme"
-
 	"github.com/cuppa-project/cuppa/api"
 	"github.com/cuppa-project/cuppa/apiserver"
 	"github.com/cuppa-project/cuppa/apiserver/authn"
@@ -43,8 +39,9 @@ type control struct {
 	ca      *pki.Authority
 	logger  *slog.Logger
 
-	started chan struct{} // closed when server is set and ready
-	server  *apiserver.Server
+	started   chan struct{} // closed when server is set and ready
+	server    *apiserver.Server
+	addresses *addresses
 }
 
 func newControl(config Config, ranges Ranges, address net.IP) (*control, error) {
@@ -102,7 +99,9 @@ func (c *control) run(ctx context.Context) error {
 			listener.Close()
 			return err
 		}
-		return run.Group(ctx, server.Run, func(ctx context.Context) error { return c.loops(ctx, server) })
+		return run.Group(ctx, server.Run,
+			func(ctx context.Context) error { return c.addresses.adopt(ctx, server) },
+			func(ctx context.Context) error { return c.loops(ctx, server) })
 	})
 }
 
@@ -199,9 +198,26 @@ func (c *control) writeKubeconfig(addr net.Addr) error {
 	return writeFile(path, raw)
 }
 
+// newServer makes the API server with what it needs of others: addresses for Services, and a certificate towards kubelets.
 func (c *control) newServer(config apiserver.Config) (*apiserver.Server, error) {
-	config.Types = func() (managedfields.TypeConverter, error) {
-		return applyconfigurations.NewTypeConverter(scheme.Scheme), nil
+	addresses, err := newAddresses(c.ranges.Services)
+	if err != nil {
+		return nil, err
 	}
-	return apiserver.New(config)
+	config.Services = addresses
+	pair, err := c.ca.Issue(pki.Request{Name: "kubelet-client", CommonName: "kube-apiserver-kubelet-client", Organizations: []string{api.GroupMasters}})
+	if err != nil {
+		return nil, err
+	}
+	cert, err := pair.TLS()
+	if err != nil {
+		return nil, err
+	}
+	config.Kubelets = &tls.Config{Certificates: []tls.Certificate{cert}, RootCAs: c.ca.Pool()}
+	server, err := apiserver.New(config)
+	if err != nil {
+		return nil, err
+	}
+	c.addresses = addresses
+	return server, nil
 }

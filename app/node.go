@@ -1,0 +1,179 @@
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/cuppa-project/cuppa/api"
+	"github.com/cuppa-project/cuppa/controller/nodeipam"
+	"github.com/cuppa-project/cuppa/engine"
+	"github.com/cuppa-project/cuppa/engine/cri"
+	"github.com/cuppa-project/cuppa/engine/cri/images"
+	"github.com/cuppa-project/cuppa/engine/dockerapi"
+	"github.com/cuppa-project/cuppa/engine/helper"
+	"github.com/cuppa-project/cuppa/engine/supervisor"
+	"github.com/cuppa-project/cuppa/internal/errkind"
+	"github.com/cuppa-project/cuppa/internal/pki"
+	"github.com/cuppa-project/cuppa/internal/run"
+	"github.com/cuppa-project/cuppa/kube"
+	"github.com/cuppa-project/cuppa/kubelet"
+	"github.com/cuppa-project/cuppa/network/podnet"
+)
+
+// node is the machine's part: the engine, the network, the kubelet.
+type node struct {
+	config  Config
+	ranges  Ranges
+	address net.IP
+	logger  *slog.Logger
+
+	supervisor *supervisor.Client
+	engine     *engine.Engine
+}
+
+// openNode starts or finds the supervisor and opens the engine. It needs no cluster, so it runs while the control plane starts.
+func openNode(ctx context.Context, config Config, ranges Ranges, address net.IP) (*node, error) {
+	n := &node{config: config, ranges: ranges, address: address, logger: config.Logger}
+	var err error
+	n.supervisor, err = helper.Start(ctx, helper.Config{RunDir: config.RunDir, StateDir: filepath.Join(config.DataDir, "containers"), Log: n.logger.With("part", "supervisor")})
+	if err != nil {
+		return nil, err
+	}
+	n.engine, err = engine.New(engine.Config{DataDir: config.DataDir, RunDir: config.RunDir, Runtime: n.supervisor,
+		CgroupParent: strings.TrimPrefix(config.CgroupParent, "/"), Logger: n.logger.With("part", "engine")})
+	if err != nil {
+		return nil, err
+	}
+	return n, nil
+}
+
+func (n *node) close() error { return n.engine.Close() }
+
+// run takes part in the cluster until ctx ends.
+func (n *node) run(ctx context.Context, cluster kube.Cluster, ca *pki.Authority) error {
+	block, err := n.podRange(cluster)
+	if err != nil {
+		return err
+	}
+	if err := keepBlock(n.config.RunDir, block); err != nil {
+		return err
+	}
+	nodeIP, _ := netip.AddrFromSlice(n.address)
+	nodeIP = nodeIP.Unmap()
+	pods, err := podnet.New(podnet.Config{RunDir: n.config.RunDir, DataDir: n.config.DataDir,
+		PodCIDRs: []netip.Prefix{block}, ClusterCIDRs: []netip.Prefix{n.ranges.Pods}, ServiceCIDRs: []netip.Prefix{n.ranges.Services},
+		LocalAddrs: []netip.Addr{n.ranges.DNS()}, NodeIPs: []netip.Addr{nodeIP}, Log: n.logger.With("part", "network")})
+	if err != nil {
+		return err
+	}
+	defer pods.Close()
+	door, err := cri.New(cri.Config{Runtime: n.supervisor, Images: images.New(n.engine.Images), Network: podNetwork{pods},
+		StateDir: filepath.Join(n.config.RunDir, "cri"), CgroupRoot: n.config.CgroupParent, Version: n.config.Version, Log: n.logger.With("part", "cri")})
+	if err != nil {
+		return err
+	}
+	docker, err := dockerapi.New(dockerapi.Config{Socket: n.engine.Socket(), Images: n.engine.Images, Volumes: n.engine.Volumes,
+		Builds: n.engine.Builds, Version: n.config.Version, DataDir: n.config.DataDir, Logger: n.logger.With("part", "docker")})
+	if err != nil {
+		return err
+	}
+	serving, err := n.servingCertificate(ca)
+	if err != nil {
+		return err
+	}
+	k, err := kubelet.New(kubelet.Config{
+		NodeName: n.config.NodeName, Cluster: cluster, Runtime: door, Images: door, Streamer: door,
+		DataDir: filepath.Join(n.config.DataDir, "kubelet"), RunDir: filepath.Join(n.config.RunDir, "kubelet"),
+		NodeIPs: []string{nodeIP.String()}, PodCIDR: block.String(), ClusterDNS: []string{n.ranges.DNS().String()}, ClusterDomain: api.ClusterDomain,
+		CgroupRoot: strings.TrimPrefix(n.config.CgroupParent, "/"),
+		ServerAddr: n.config.KubeletListen, ServerTLS: serving, Logger: n.logger.With("part", "kubelet"),
+	})
+	if err != nil {
+		return err
+	}
+	return run.Group(ctx, pods.Run, n.engine.Run, docker.Run, k.Run)
+}
+
+// podRange is this node's part of the pod range: the one its Node object has, or the first free one.
+func (n *node) podRange(cluster kube.Cluster) (netip.Prefix, error) {
+	var taken []netip.Prefix
+	for _, other := range kube.List[*corev1.Node](cluster, kube.Nodes, "", nil) {
+		block, err := netip.ParsePrefix(other.Spec.PodCIDR)
+		if err != nil {
+			continue
+		}
+		if other.Name == n.config.NodeName {
+			return block, nil
+		}
+		taken = append(taken, block)
+	}
+	block, err := nodeipam.Decide(n.ranges.Pods, taken)
+	if err != nil {
+		return block, fmt.Errorf("choose the node's pod range: %w", err)
+	}
+	return block, nil
+}
+
+func (n *node) servingCertificate(ca *pki.Authority) (*tls.Config, error) {
+	pair, err := ca.Issue(pki.Request{Name: "kubelet", CommonName: "system:node:" + n.config.NodeName, Organizations: []string{api.GroupNodes},
+		DNSNames: []string{n.config.NodeName, "localhost"}, IPs: []net.IP{n.address, net.IPv4(127, 0, 0, 1)}, Server: true})
+	if err != nil {
+		return nil, err
+	}
+	cert, err := pair.TLS()
+	if err != nil {
+		return nil, err
+	}
+	return &tls.Config{Certificates: []tls.Certificate{cert}, ClientCAs: ca.Pool()}, nil
+}
+
+// podNetwork lets the CRI door use the pod network; each speaks plain values of its own.
+type podNetwork struct{ *podnet.Net }
+
+// Setup implements cri.Network.
+func (p podNetwork) Setup(ctx context.Context, pod cri.PodNetwork) (cri.PodAddresses, error) {
+	at, err := p.Net.Setup(ctx, podOf(pod))
+	if err != nil {
+		return cri.PodAddresses{}, err
+	}
+	out := cri.PodAddresses{NetNSPath: at.NetNS}
+	if !pod.HostNetwork {
+		for _, ip := range at.IPs {
+			out.IPs = append(out.IPs, ip.String())
+		}
+	}
+	return out, nil
+}
+
+// Teardown implements cri.Network.
+func (p podNetwork) Teardown(ctx context.Context, pod cri.PodNetwork) error {
+	err := p.Net.Teardown(ctx, pod.ID)
+	if errors.Is(err, errkind.NotFound) {
+		return nil
+	}
+	return err
+}
+
+// Status implements cri.Network.
+func (p podNetwork) Status(context.Context) error { return nil }
+
+func podOf(pod cri.PodNetwork) podnet.Pod {
+	out := podnet.Pod{ID: pod.ID, Namespace: pod.Namespace, Name: pod.Name, HostNetwork: pod.HostNetwork}
+	for _, m := range pod.PortMappings {
+		port := podnet.HostPort{HostPort: m.HostPort, ContainerPort: m.ContainerPort, Protocol: m.Protocol}
+		if ip, err := netip.ParseAddr(m.HostIP); err == nil && !ip.IsUnspecified() {
+			port.HostIP = ip
+		}
+		out.HostPorts = append(out.HostPorts, port)
+	}
+	return out
+}
