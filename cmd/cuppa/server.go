@@ -66,7 +66,7 @@ func serverCommand() *cobra.Command {
 	flags.StringVar(&config.EtcdCert, "etcd-cert", "", "client certificate for --etcd-servers")
 	flags.StringVar(&config.EtcdKey, "etcd-key", "", "client key for --etcd-servers")
 	flags.StringVar(&config.EtcdCA, "etcd-ca", "", "authority of --etcd-servers")
-	flags.StringSliceVar(&config.DNSUpstreams, "dns-upstream", nil, "resolvers for names outside the cluster (default: the host's)")
+	flags.StringVar(&config.ResolvConf, "resolv-conf", "", "file with the resolvers for names outside the cluster (default /etc/resolv.conf)")
 	flags.StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	cmd.AddCommand(startCommand(&config, &level), stopCommand(&config), statusCommand(&config))
 	return cmd

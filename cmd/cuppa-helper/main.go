@@ -1,0 +1,86 @@
+// Command cuppa-helper is the small static program that runs and holds containers. Cuppa carries it inside and runs it from memory;
+// nobody calls it by hand.
+//
+// Its modes: "launch" starts a supervisor and ends; "supervise" is the supervisor; "init" is the first step of every process in a
+// container, before it becomes the user's program; "reap" is process 1 of containers that want one.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/opencontainers/runc/libcontainer"
+	_ "github.com/opencontainers/runc/libcontainer/nsenter" // its C constructor joins namespaces before Go starts
+
+	"github.com/cuppa-project/cuppa/engine/supervisor/server"
+)
+
+func main() {
+	if len(os.Args) < 2 {
+		fmt.Fprintln(os.Stderr, "cuppa-helper is a part of cuppa and is not run by hand")
+		os.Exit(2)
+	}
+	var err error
+	switch mode, args := os.Args[1], os.Args[2:]; mode {
+	case "init":
+		libcontainer.Init() // does not return
+	case "launch":
+		err = launch(args)
+	case "supervise":
+		err = supervise(args)
+	case "reap":
+		os.Exit(reap(args))
+	default:
+		err = fmt.Errorf("unknown mode %q", mode)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "cuppa-helper:", err)
+		os.Exit(1)
+	}
+}
+
+// launch starts the supervisor with the same arguments and leaves it without a parent that would have to reap it.
+func launch(args []string) error {
+	cmd := exec.Command("/proc/self/exe", append([]string{"supervise"}, args...)...)
+	cmd.Args[0] = os.Args[0]
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.ExtraFiles = []*os.File{os.NewFile(3, "ready")}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	return cmd.Start()
+}
+
+// supervise runs the supervisor until it is asked to end. It tells on descriptor 3 when it is ready, or why not.
+func supervise(args []string) error {
+	flags := flag.NewFlagSet("supervise", flag.ContinueOnError)
+	cfg := server.Config{Log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
+	flags.StringVar(&cfg.RunDir, "run-dir", "", "folder of the socket, namespaces and mounts")
+	flags.StringVar(&cfg.StateDir, "state-dir", "", "folder of specifications and exit records")
+	flags.StringVar(&cfg.Build, "build", "", "digest of this program")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	syscall.CloseOnExec(3)
+	ready := os.NewFile(3, "ready")
+	debug.SetGCPercent(50) // it is idle nearly always; memory counts for more than time
+	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer cancel()
+	signal.Ignore(syscall.SIGINT, syscall.SIGHUP, syscall.SIGPIPE)
+	s, err := server.New(cfg)
+	if err == nil {
+		err = s.Run(ctx, func() {
+			fmt.Fprintln(ready, "ready")
+			ready.Close()
+		})
+	}
+	if err != nil {
+		fmt.Fprintln(ready, err)
+	}
+	return err
+}
