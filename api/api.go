@@ -38,6 +38,7 @@ const (
 	AnnotationPidsLimit   = "engine.cuppa.dev/pids-limit"   // integer
 	AnnotationDevices     = "engine.cuppa.dev/devices"      // JSON: ["/dev/fuse:/dev/fuse:rwm"]
 	AnnotationVolumeFill  = "engine.cuppa.dev/volume-fill"  // JSON: {"/data":true}: container paths whose empty mounts are filled from the image
+	AnnotationUser        = "engine.cuppa.dev/user"         // "name[:group]": names that the image's passwd and group files know
 	AnnotationStopSignal  = "engine.cuppa.dev/stop-signal"  // "SIGUSR1"
 	AnnotationShmSize     = "engine.cuppa.dev/shm-size"     // bytes
 	AnnotationEmptyArgs   = "engine.cuppa.dev/empty-args"   // "command", "args" or both: clear the image's ENTRYPOINT or CMD
