@@ -16,12 +16,11 @@ build: setup $(BIN) ## build bin/cuppa (one static file)
 
 # The helper links libcontainer, and so needs cgo; it is small, because it runs beside every container. It is embedded in cuppa.
 $(HELPER): $(GOFILES) go.mod go.sum
-	CGO_ENABLED=1 go build -tags 'seccomp osusergo netgo' -trimpath \
-		-ldflags '-s -w -linkmode external -extldflags -static' -o $@ ./cmd/cuppa-helper
+	cmd/cuppa-helper/build.sh $@
 
 $(BIN): $(HELPER) $(GOFILES) go.mod go.sum
 	@mkdir -p bin
-	CGO_ENABLED=0 go build -tags fieldsv1string -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $@ ./cmd/cuppa
+	CGO_ENABLED=0 go build -ldflags '-s -w -X main.version=$(VERSION)' -o $@ ./cmd/cuppa
 
 setup: ; @scripts/setup build
 

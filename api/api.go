@@ -31,6 +31,10 @@ const (
 	AnnotationHostIP = "cuppa.dev/host-ip"
 )
 
+// ConditionPublished on a Service of type LoadBalancer says whether all its ports are open on the node; if not, the message names
+// each port and who has it.
+const ConditionPublished = "cuppa.dev/Published"
+
 // Annotations on pods that the engine alone reads (engine/cri); the key may end in ".<container>" to name one container.
 const (
 	AnnotationInit        = "engine.cuppa.dev/init"         // "true": a reaper runs as pid 1

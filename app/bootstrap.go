@@ -36,8 +36,10 @@ func (c *control) bootstrap(ctx context.Context, cluster kube.Cluster) error {
 			Ports:     []corev1.ServicePort{{Name: "https", Port: 443, Protocol: corev1.ProtocolTCP, TargetPort: intstr.FromInt32(int32(port))}},
 		},
 	}
-	if _, err := cluster.Create(ctx, svc); err != nil && !apierrors.IsAlreadyExists(err) {
-		return fmt.Errorf("make the kubernetes service: %w", err)
+	if _, ok := kube.Get[*corev1.Service](cluster, kube.Services, svc.Namespace, svc.Name); !ok {
+		if _, err := cluster.Create(ctx, svc); err != nil && !apierrors.IsAlreadyExists(err) {
+			return fmt.Errorf("make the kubernetes service: %w", err)
+		}
 	}
 	slice := &discoveryv1.EndpointSlice{
 		ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: "kubernetes",

@@ -19,8 +19,8 @@ import (
 	"github.com/cuppa-project/cuppa/internal/atomicfile"
 	"github.com/cuppa-project/cuppa/internal/errkind"
 	"github.com/cuppa-project/cuppa/kube"
+	"github.com/cuppa-project/cuppa/network/agent"
 	"github.com/cuppa-project/cuppa/network/podnet"
-	"github.com/cuppa-project/cuppa/network/proxy"
 )
 
 // leaveTimeout bounds the cleaning up after the last container.
@@ -94,13 +94,8 @@ func cleanNetwork(config Config) error {
 		return err
 	}
 	defer pods.Close()
-	rules, err := proxy.New(proxy.Config{PodCIDRs: []netip.Prefix{block}, ClusterCIDRs: []netip.Prefix{ranges.Pods},
-		ServiceCIDRs: []netip.Prefix{ranges.Services}, DNS: []netip.Addr{ranges.DNS()}, Log: config.Logger})
-	if err != nil {
-		return errors.Join(err, pods.Cleanup())
-	}
-	defer rules.Close()
-	return errors.Join(pods.Cleanup(), rules.Cleanup())
+	return errors.Join(agent.Cleanup(agent.Config{RunDir: config.RunDir, PodCIDRs: []netip.Prefix{block}, ClusterCIDRs: []netip.Prefix{ranges.Pods},
+		ServiceCIDRs: []netip.Prefix{ranges.Services}, DNS: []netip.Addr{ranges.DNS()}, Log: config.Logger}), pods.Cleanup())
 }
 
 // cleanFiles takes away mounts and cgroups, and everything in the run directory but the lock and the log.

@@ -9,11 +9,13 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 
 	"github.com/cuppa-project/cuppa/api"
 	"github.com/cuppa-project/cuppa/apiserver"
+	"github.com/cuppa-project/cuppa/apiserver/allocate"
 	"github.com/cuppa-project/cuppa/apiserver/authn"
 	"github.com/cuppa-project/cuppa/apiserver/storage/etcd"
 	"github.com/cuppa-project/cuppa/app/local"
@@ -39,9 +41,8 @@ type control struct {
 	ca      *pki.Authority
 	logger  *slog.Logger
 
-	started   chan struct{} // closed when server is set and ready
-	server    *apiserver.Server
-	addresses *addresses
+	started chan struct{} // closed when server is set and ready
+	server  *apiserver.Server
 }
 
 func newControl(config Config, ranges Ranges, address net.IP) (*control, error) {
@@ -100,7 +101,6 @@ func (c *control) run(ctx context.Context) error {
 			return err
 		}
 		return run.Group(ctx, server.Run,
-			func(ctx context.Context) error { return c.addresses.adopt(ctx, server) },
 			func(ctx context.Context) error { return c.loops(ctx, server) })
 	})
 }
@@ -200,7 +200,7 @@ func (c *control) writeKubeconfig(addr net.Addr) error {
 
 // newServer makes the API server with what it needs of others: addresses for Services, and a certificate towards kubelets.
 func (c *control) newServer(config apiserver.Config) (*apiserver.Server, error) {
-	addresses, err := newAddresses(c.ranges.Services)
+	addresses, err := allocate.New(allocate.Config{CIDRs: []netip.Prefix{c.ranges.Services}})
 	if err != nil {
 		return nil, err
 	}
@@ -214,10 +214,5 @@ func (c *control) newServer(config apiserver.Config) (*apiserver.Server, error) 
 		return nil, err
 	}
 	config.Kubelets = &tls.Config{Certificates: []tls.Certificate{cert}, RootCAs: c.ca.Pool()}
-	server, err := apiserver.New(config)
-	if err != nil {
-		return nil, err
-	}
-	c.addresses = addresses
-	return server, nil
+	return apiserver.New(config)
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -26,6 +27,7 @@ import (
 	"github.com/cuppa-project/cuppa/internal/run"
 	"github.com/cuppa-project/cuppa/kube"
 	"github.com/cuppa-project/cuppa/kubelet"
+	"github.com/cuppa-project/cuppa/network/agent"
 	"github.com/cuppa-project/cuppa/network/podnet"
 )
 
@@ -59,7 +61,8 @@ func openNode(ctx context.Context, config Config, ranges Ranges, address net.IP)
 func (n *node) close() error { return n.engine.Close() }
 
 // run takes part in the cluster until ctx ends.
-func (n *node) run(ctx context.Context, cluster kube.Cluster, ca *pki.Authority) error {
+// cluster is the API as this node, services the API as the part that reports where Services are published.
+func (n *node) run(ctx context.Context, cluster, services kube.Cluster, ca *pki.Authority) error {
 	block, err := n.podRange(cluster)
 	if err != nil {
 		return err
@@ -86,6 +89,16 @@ func (n *node) run(ctx context.Context, cluster kube.Cluster, ca *pki.Authority)
 	if err != nil {
 		return err
 	}
+	build, err := helper.Build()
+	if err != nil {
+		return err
+	}
+	network, err := agent.New(agent.Config{Cluster: services, NodeName: n.config.NodeName, NodeIPs: []netip.Addr{nodeIP}, Pods: pods,
+		PodCIDRs: []netip.Prefix{block}, ClusterCIDRs: []netip.Prefix{n.ranges.Pods}, ServiceCIDRs: []netip.Prefix{n.ranges.Services},
+		DNS: []netip.Addr{n.ranges.DNS()}, DNSLauncher: launchDNS, DNSBuild: build, ResolvConf: n.config.ResolvConf, RunDir: n.config.RunDir, Log: n.logger.With("part", "network")})
+	if err != nil {
+		return err
+	}
 	serving, err := n.servingCertificate(ca)
 	if err != nil {
 		return err
@@ -100,7 +113,12 @@ func (n *node) run(ctx context.Context, cluster kube.Cluster, ca *pki.Authority)
 	if err != nil {
 		return err
 	}
-	return run.Group(ctx, pods.Run, n.engine.Run, docker.Run, k.Run)
+	return run.Group(ctx, pods.Run, n.engine.Run, docker.Run, network.Run, k.Run)
+}
+
+// launchDNS starts the node's DNS server as a process of its own, which goes on answering while cuppa is away.
+func launchDNS(ctx context.Context, arg string, output *os.File) error {
+	return helper.Run(ctx, output, "launch-dns", arg)
 }
 
 // podRange is this node's part of the pod range: the one its Node object has, or the first free one.

@@ -76,7 +76,7 @@ func withNode(ctx context.Context, config Config, c *control, address net.IP) er
 		if config.Ready != nil {
 			go announce(parts, c.server, config)
 		}
-		return n.run(parts, cluster, c.ca)
+		return n.run(parts, cluster, c.as("system:controller:service-lb")(c.server), c.ca)
 	})
 	return errors.Join(err, n.close(), leave(config))
 }

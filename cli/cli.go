@@ -44,22 +44,39 @@ func (d Dirs) Socket() string { return filepath.Join(d.Run, "docker.sock") }
 
 // Config is what the program gives the command line.
 type Config struct {
-	Args []string // with the program's name
-	Env  []string
-	In   io.Reader
-	Out  io.Writer
-	Err  io.Writer
-	// Version is the program's.
+	Args    []string // with the program's name
 	Version string
-	// StartServer starts a server on this machine in the background and returns as soon as its process runs; the command line waits until it
-	// answers. Nil if `up` shall not start one.
-	StartServer func(ctx context.Context, dirs Dirs) error
-	// Commands are added to `cuppa`: server and the like. Each is made when it is needed.
-	Commands []*cobra.Command
+	// Server makes `cuppa server`. Nil if this program has none.
+	Server func() *cobra.Command
+	// Start starts a server on this machine in the background and returns when it is ready. Nil if `up` shall not start one.
+	Start func(ctx context.Context, dataDir, runDir string) error
+	// The process's own, unless given.
+	Env []string
+	In  io.Reader
+	Out io.Writer
+	Err io.Writer
+}
+
+func (c *Config) complete() {
+	if c.Env == nil {
+		c.Env = os.Environ()
+	}
+	if c.In == nil {
+		c.In = os.Stdin
+	}
+	if c.Out == nil {
+		c.Out = os.Stdout
+	}
+	if c.Err == nil {
+		c.Err = os.Stderr
+	}
 }
 
 // Main runs one command and returns the program's exit code. The program's name decides what it is: cuppa, docker-compose, or kubectl.
 func Main(ctx context.Context, cfg Config) int {
+	cfg.complete()
+	// Interrupts come to the verb, which may want to stop in good order; the caller's context would cut it off.
+	ctx = context.WithoutCancel(ctx)
 	env := streams.Environ(cfg.Env)
 	m := &program{cfg: cfg, env: env, streams: &streams.Streams{In: cfg.In, Out: cfg.Out, Err: cfg.Err, Env: env},
 		dirs: Dirs{Data: first(env["CUPPA_DATA_DIR"], api.DataDir), Run: first(env["CUPPA_RUN_DIR"], api.RunDir)}}
@@ -70,7 +87,7 @@ func Main(ctx context.Context, cfg Config) int {
 	case len(cfg.Args) > 1 && cfg.Args[1] == "kubectl":
 		return m.kubectl(cfg.Args[2:])
 	}
-	interrupts := make(chan os.Signal, 2)
+	interrupts := make(chan os.Signal)
 	ctx, stop := m.interruptible(ctx, interrupts)
 	defer stop()
 	root := m.root(name, interrupts)
@@ -98,8 +115,8 @@ type program struct {
 	dirs    Dirs
 }
 
-// interruptible delivers interrupts to verbs that take them; a verb that does not is ended by the second, or by the first if nobody takes that.
-func (m *program) interruptible(ctx context.Context, interrupts chan os.Signal) (context.Context, func()) {
+// interruptible hands interrupts to a verb that waits for them, and cancels any other.
+func (m *program) interruptible(ctx context.Context, interrupts chan<- os.Signal) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	raw := make(chan os.Signal, 2)
 	signal.Notify(raw, os.Interrupt, syscall.SIGTERM)
@@ -110,16 +127,10 @@ func (m *program) interruptible(ctx context.Context, interrupts chan os.Signal) 
 			case s := <-raw:
 				select {
 				case interrupts <- s:
-				default:
-				}
-				// A verb that takes interrupts reads the channel at once.
-				select {
-				case <-time.After(50 * time.Millisecond):
+				case <-time.After(100 * time.Millisecond):
+					cancel(errInterrupted)
 				case <-done:
 					return
-				}
-				if len(interrupts) > 0 {
-					cancel(errInterrupted)
 				}
 			case <-done:
 				return
@@ -193,8 +204,8 @@ func (m *program) compose(interrupts <-chan os.Signal) compose.Config {
 			return build.Run(ctx, socket.New(m.dirs.Socket()).DialBuild, builds, opts, m.cfg.Out)
 		},
 	}
-	if m.cfg.StartServer != nil {
-		cfg.StartServer = func(ctx context.Context) error { return m.cfg.StartServer(ctx, m.dirs) }
+	if m.cfg.Start != nil {
+		cfg.StartServer = func(ctx context.Context) error { return m.cfg.Start(ctx, m.dirs.Data, m.dirs.Run) }
 	}
 	return cfg
 }

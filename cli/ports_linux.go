@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -15,9 +16,9 @@ import (
 	"github.com/cuppa-project/cuppa/compose/plan"
 )
 
-// listening reads from the kernel which ports of this machine programs hold, and which programs. Cuppa's own do not count: its node holds the
-// published ports, and the cluster says whose those are.
-func listening() []plan.Taken {
+// listening reads from the kernel which of these ports programs of this machine hold, and which programs. Cuppa's own do not count: its node
+// holds the published ports, and the cluster says whose those are.
+func listening(ports []int32) []plan.Taken {
 	var found []socketRow
 	for _, table := range []struct {
 		file  string
@@ -34,6 +35,10 @@ func listening() []plan.Taken {
 			continue // no such protocol here
 		}
 		found = append(found, parseSockets(string(data), table.proto, table.state)...)
+	}
+	found = slices.DeleteFunc(found, func(r socketRow) bool { return !slices.Contains(ports, r.port) })
+	if len(found) == 0 {
+		return nil // looking for owners means looking at every process
 	}
 	owners := socketOwners(found)
 	var out []plan.Taken

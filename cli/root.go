@@ -33,7 +33,9 @@ func (m *program) root(name string, interrupts <-chan os.Signal) *cobra.Command 
 	} {
 		root.AddCommand(row.make())
 	}
-	root.AddCommand(m.cfg.Commands...)
+	if m.cfg.Server != nil {
+		root.AddCommand(m.cfg.Server())
+	}
 	return root
 }
 
@@ -104,7 +106,9 @@ type lazyEngine struct{ dirs *Dirs }
 
 func (e *lazyEngine) client() *socket.Client { return socket.New(e.dirs.Socket()) }
 
-func (e *lazyEngine) Images(ctx context.Context) ([]socket.Image, error) { return e.client().Images(ctx) }
+func (e *lazyEngine) Images(ctx context.Context) ([]socket.Image, error) {
+	return e.client().Images(ctx)
+}
 
 func (e *lazyEngine) Inspect(ctx context.Context, name string) (*socket.Detail, error) {
 	return e.client().Inspect(ctx, name)

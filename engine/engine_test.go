@@ -341,6 +341,99 @@ func TestKilled(t *testing.T) {
 	}
 }
 
+// TestMachineCrash opens a store as after a crash of the machine: some layers may be torn, and no container lives.
+func TestMachineCrash(t *testing.T) {
+	needRoot(t)
+	dir := t.TempDir()
+	first := open(t, config(dir))
+	layersOf := func(e *Engine) int {
+		t.Helper()
+		if _, err := e.Content.Sweep(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		entries, err := os.ReadDir(filepath.Join(e.Content.LayerDir(), "snapshots"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(entries)
+	}
+	if _, err := first.Images.Load(t.Context(), streamed("app", nil, 1<<20), 0, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := first.Images.PrepareRoot(t.Context(), "c1", "app"); err != nil {
+		t.Fatal(err)
+	}
+	note := filepath.Join(first.Content.Dir(), "unsynced")
+	if _, err := os.Stat(note); err != nil {
+		t.Fatalf("nothing says that layers are not on the disk yet: %v", err)
+	}
+	reopen := func(e *Engine, boots bool) *Engine {
+		t.Helper()
+		if err := e.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if boots { // the files of the boot before say its name
+			for _, name := range []string{"boot", "unsynced"} {
+				path := filepath.Join(dir, "images", "content", name)
+				data, err := os.ReadFile(path)
+				if os.IsNotExist(err) {
+					continue
+				}
+				id, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+				data = bytes.ReplaceAll(data, bytes.TrimSpace(id), []byte("the-boot-before"))
+				if err := os.WriteFile(path, data, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		again, err := New(config(dir))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return again
+	}
+	e := reopen(first, false)
+	if got := layersOf(e); got != 2 || e.Content.Torn() {
+		t.Errorf("after a restart of the program there are %d layers, want 2", got)
+	}
+	e = reopen(e, true)
+	if got := layersOf(e); got != 0 || !e.Content.Torn() {
+		t.Errorf("after a crash there are %d layers, want none", got)
+	}
+	if _, err := e.Images.PrepareRoot(t.Context(), "c2", "app"); err != nil {
+		t.Errorf("the image is not unpacked again: %v", err)
+	}
+	if err := e.Content.WriteOut(); err != nil {
+		t.Fatal(err)
+	}
+	e = reopen(e, true)
+	defer e.Close()
+	if got := layersOf(e); got != 1 || e.Content.Torn() {
+		t.Errorf("after an orderly reboot there are %d layers, want the image's one", got)
+	}
+}
+
+// waitGone waits until a file in dir is removed; the test's own time-out is the limit.
+func waitGone(t *testing.T, dir, path string) {
+	t.Helper()
+	watch, err := unix.InotifyInit1(unix.IN_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(watch)
+	if _, err := unix.InotifyAddWatch(watch, dir, unix.IN_DELETE); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if left, _ := filepath.Glob(path); len(left) == 0 {
+			return
+		}
+		if _, err := unix.Read(watch, make([]byte, 4096)); err != nil && err != unix.EINTR {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestBackgroundCollection waits for Run to free what a removal leaves.
 func TestBackgroundCollection(t *testing.T) {
 	needRoot(t)
@@ -355,22 +448,7 @@ func TestBackgroundCollection(t *testing.T) {
 		t.Fatal(err)
 	}
 	blobs := filepath.Join(e.Content.Dir(), "blobs", "sha256")
-	watch, err := unix.InotifyInit1(unix.IN_CLOEXEC)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(watch)
-	if _, err := unix.InotifyAddWatch(watch, blobs, unix.IN_DELETE); err != nil {
-		t.Fatal(err)
-	}
-	for {
-		if entries, err := os.ReadDir(blobs); err != nil || len(entries) == 0 {
-			break
-		}
-		if _, err := unix.Read(watch, make([]byte, 4096)); err != nil { // the test's own time-out is the limit
-			t.Fatal(err)
-		}
-	}
+	waitGone(t, blobs, filepath.Join(blobs, "*"))
 	cancel()
 	if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
 		t.Error(err)

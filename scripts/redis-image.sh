@@ -9,7 +9,7 @@ set -euo pipefail
 export LC_ALL=C
 umask 022
 
-cache=${XDG_CACHE_HOME:-$HOME/.cache}/cuppa
+cache=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/cuppa
 out=${1:-$cache/redis.tar}
 case $(dpkg --print-architecture) in
 amd64) arch=amd64 triplet=x86_64-linux-gnu ;;

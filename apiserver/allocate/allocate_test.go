@@ -127,6 +127,14 @@ func TestLifeOfAService(t *testing.T) {
 		t.Errorf("a taken port: %v", err)
 	}
 
+	// Nor can it take another address itself: that is for validation to refuse, and nothing is taken for it.
+	moved := svc.DeepCopy()
+	moved.Spec.ClusterIP, moved.Spec.ClusterIPs = "10.0.0.99", []string{"10.0.0.99"}
+	assign(t, s, moved, svc)
+	if err := s.addresses[corev1.IPv4Protocol].Take(netip.MustParseAddr("10.0.0.99")); err != nil {
+		t.Errorf("an address was taken for an update that cannot be: %v", err)
+	}
+
 	// An update that gives up the node port frees it once it is stored, not before.
 	now := svc.DeepCopy()
 	now.Spec.Type, now.Spec.Ports[0].NodePort = corev1.ServiceTypeClusterIP, 0

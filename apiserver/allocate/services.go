@@ -236,6 +236,11 @@ func (t *taking) full(what string, cause error) error {
 func (t *taking) takeAddresses() error {
 	spec := &t.svc.Spec
 	path := field.NewPath("spec", "clusterIPs")
+	if len(t.kept) > 0 && len(spec.ClusterIPs) > 0 {
+		if first, err := netip.ParseAddr(spec.ClusterIPs[0]); err == nil && !t.kept[first] {
+			return nil // a Service keeps its first address for life: validation says so
+		}
+	}
 	for _, text := range spec.ClusterIPs {
 		ip, err := netip.ParseAddr(text)
 		if err != nil || t.kept[ip] {

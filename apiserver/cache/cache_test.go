@@ -275,7 +275,8 @@ func TestEntryMakesThingsOnce(t *testing.T) {
 	if decoded.Load() != 0 {
 		t.Error("an entry nobody looked at was decoded")
 	}
-	if e.Object() != e.Object() || &e.JSON()[0] != &e.JSON()[0] {
+	object, document := e.Object(), e.JSON()
+	if e.Object() != object || &e.JSON()[0] != &document[0] {
 		t.Error("object or document were made twice")
 	}
 	if e.Labels()["app"] != "web" || e.Fields()["node"] != "n" || e.Proto() != nil {

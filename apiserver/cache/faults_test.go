@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/cuppa-project/cuppa/apiserver/storage"
+	"github.com/cuppa-project/cuppa/internal/errkind"
 )
 
 // held is a store whose watch can be held back, or made to end with an error.
@@ -124,4 +125,18 @@ func (r *racing) Range(ctx context.Context, prefix, from string, limit, revision
 		r.once.Do(r.after)
 	}
 	return page, err
+}
+
+// failing is a store whose first ranges fail.
+type failing struct {
+	storage.Store
+	left int
+}
+
+func (f *failing) Range(ctx context.Context, prefix, from string, limit, revision int64) (storage.Page, error) {
+	if f.left > 0 {
+		f.left--
+		return storage.Page{}, errkind.New(errkind.Unavailable, "out of order")
+	}
+	return f.Store.Range(ctx, prefix, from, limit, revision)
 }

@@ -14,7 +14,8 @@ const (
 	bookmarkEvery = time.Minute
 	sweepEvery    = 2 * time.Minute
 	historyAge    = 5 * time.Minute
-	retryAfter    = 200 * time.Millisecond
+	retryFirst    = 100 * time.Millisecond
+	retryLast     = 5 * time.Second
 )
 
 // Run loads everything and follows the store until ctx ends. While the store cannot be reached it tries again.
@@ -30,6 +31,7 @@ func (c *Cache) Run(ctx context.Context) error {
 
 // follow loads, then applies what the watch delivers; it starts over when the history it needs is gone.
 func (c *Cache) follow(ctx context.Context) error {
+	wait := retryFirst
 	for {
 		revision, err := c.load(ctx)
 		if err != nil {
@@ -37,11 +39,13 @@ func (c *Cache) follow(ctx context.Context) error {
 				return nil
 			}
 			c.log.Error("load the cache", "err", err)
-			if !pause(ctx, retryAfter) {
+			if !pause(ctx, wait) {
 				return nil
 			}
+			wait = min(2*wait, retryLast)
 			continue
 		}
+		wait = retryFirst
 		if behind := c.clock.applied.Load(); revision < behind {
 			// A store restored from a backup. What clients hold is of another history; only a new start tells them.
 			return errkind.New(errkind.Precondition, "the store went back from revision %d to %d", behind, revision)
@@ -61,7 +65,7 @@ func (c *Cache) follow(ctx context.Context) error {
 		}
 		c.counters.reloads.Add(1)
 		c.log.Error("the watch on the store ended, loading again", "err", err)
-		if !errors.Is(err, errkind.Expired) && !pause(ctx, retryAfter) {
+		if !errors.Is(err, errkind.Expired) && !pause(ctx, retryFirst) {
 			return nil
 		}
 	}

@@ -83,6 +83,22 @@ func TestFreshIsNotStuckByKeysElsewhere(t *testing.T) {
 	}
 }
 
+func TestLoadIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inner := memory.New()
+		store := &failing{Store: inner, left: 10}
+		w := &world{t: t, store: inner}
+		r := w.create("a/x", "1")
+		began := time.Now()
+		w = start(t, store)
+		want(t, "state", []string{fmt.Sprintf("a/x=1@%d", r)}, show(w.table().Snapshot(), "", ""))
+		if waited := time.Since(began); waited < 5*time.Second || waited > time.Minute {
+			t.Errorf("ten failures took %v, want the pauses to grow, but not without end", waited)
+		}
+		w.stop()
+	})
+}
+
 func TestWaitFor(t *testing.T) {
 	w := start(t, memory.New())
 	first := w.create("a/0", "1")

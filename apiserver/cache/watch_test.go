@@ -11,6 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"k8s.io/apimachinery/pkg/fields"
+
 	"github.com/cuppa-project/cuppa/apiserver/cache"
 	"github.com/cuppa-project/cuppa/apiserver/storage"
 	"github.com/cuppa-project/cuppa/apiserver/storage/memory"
@@ -257,11 +259,62 @@ func TestUnusedObjectsAreDropped(t *testing.T) {
 	})
 }
 
+// TestWatchBegunBetweenApplyAndDelivery subscribes to one table while the feed delivers to another: the change is in the tables
+// already and in no watcher's queue yet.
+func TestWatchBegunBetweenApplyAndDelivery(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var between func()
+		other := "/registry/secrets/"
+		store := &held{Store: memory.New()}
+		w := start(t, store, func(c *cache.Config) {
+			fieldsOf := c.Resources[0].Fields
+			c.Resources[0].Fields = func(o cache.Object) fields.Set {
+				if o.GetName() == "hook" {
+					between()
+				}
+				return fieldsOf(o)
+			}
+			c.Resources = append(c.Resources, configMaps("secrets", other))
+		})
+		w.watch(cache.WatchOptions{Since: w.fresh(), Field: "node", Value: "n"}) // makes delivery look at fields
+		since := w.fresh()
+		store.hold()
+		w.create("a/1", "n")
+		synctest.Wait() // held back alone
+		w.create("a/2", "n")
+		synctest.Wait() // waits alone behind it
+		w.create("a/hook", "n")
+		r1, err := store.Create(t.Context(), other+"a/x", value("a/x", "1"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var early *cache.Watcher
+		between = func() {
+			if early, err = w.cache.Table("secrets").Watch(cache.WatchOptions{Since: since}); err != nil {
+				t.Error(err)
+			}
+		}
+		store.release()
+		w.fresh()
+		synctest.Wait()
+		r2, err := store.Update(t.Context(), other+"a/x", value("a/x", "2"), r1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want(t, "changes", []string{
+			fmt.Sprintf("added a/x=1@%d was none", r1),
+			fmt.Sprintf("modified a/x=2@%d was a/x=1@%d", r2, r1),
+		}, drain(t, early, 2))
+		w.stop()
+	})
+}
+
 // TestWatchersFollowConcurrentWriters holds snapshot plus changes against the store's end state, while writers, watchers of every
 // width and their beginnings interleave.
 func TestWatchersFollowConcurrentWriters(t *testing.T) {
 	t.Run("memory", func(t *testing.T) { followWriters(t, memory.New()) })
 	t.Run("etcd", func(t *testing.T) { followWriters(t, embedded(t)) })
+	t.Run("asked for its revision", func(t *testing.T) { followWriters(t, &remote{Store: embedded(t)}) })
 }
 
 func followWriters(t *testing.T, store storage.Store) {
@@ -359,7 +412,7 @@ func follow(t *testing.T, w *world, opts cache.WatchOptions, final <-chan int64)
 	go func() { end = <-final; stop() }()
 	for {
 		changes, err := watcher.Next(writing)
-		if writing.Err() != nil {
+		if errors.Is(err, context.Canceled) {
 			watcher.Bookmark() // what is before it has been delivered
 			changes, err = watcher.Next(t.Context())
 		}

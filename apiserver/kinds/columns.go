@@ -38,7 +38,7 @@ func age(t metav1.Time) string {
 }
 
 // microAge is age for times of microsecond precision.
-func microAge(t metav1.MicroTime) string { return age(metav1.Time{Time: t.Time}) }
+func microAge(t metav1.MicroTime) string { return age(metav1.Time(t)) }
 
 // containerCells are the wide columns Containers and Images of a pod template.
 func containerCells(containers []corev1.Container) (names, images string) {

@@ -24,11 +24,13 @@ func validateConfigMap(cm *corev1.ConfigMap) field.ErrorList {
 		}
 		size += length
 	}
-	for key, value := range cm.Data {
+	for _, key := range sortedKeys(cm.Data) {
+		value := cm.Data[key]
 		_, taken := cm.BinaryData[key]
 		check("data", "binaryData", key, taken, len(value))
 	}
-	for key, value := range cm.BinaryData {
+	for _, key := range sortedKeys(cm.BinaryData) {
+		value := cm.BinaryData[key]
 		_, taken := cm.Data[key]
 		check("binaryData", "data", key, taken, len(value))
 	}

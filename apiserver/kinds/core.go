@@ -184,12 +184,6 @@ func pods() *Kind {
 			{Name: "log", Verbs: []string{"get"}, Connect: true},
 			{Name: "portforward", GVK: coreKind("PodPortForwardOptions"), Verbs: []string{"create", "get"}, Connect: true},
 			{
-				Name:           "resize",
-				Verbs:          statusVerbs(),
-				PrepareUpdate:  two(preparePodResize),
-				ValidateUpdate: faultsOf(validatePodResize),
-			},
-			{
 				Name:           "status",
 				Verbs:          statusVerbs(),
 				PrepareUpdate:  two(preparePodStatus),
@@ -209,8 +203,6 @@ func secrets() *Kind {
 		New:              func() Object { return &corev1.Secret{} },
 		NewList:          func() runtime.Object { return &corev1.SecretList{} },
 		Default:          one(defaultSecret),
-		PrepareCreate:    one(prepareSecret),
-		PrepareUpdate:    two(prepareSecretUpdate),
 		ValidateCreate:   faults(validateSecret),
 		ValidateUpdate:   faultsOf(validateSecretUpdate),
 		Fields:           secretFields,

@@ -14,6 +14,7 @@ func defaultPod(pod *corev1.Pod) {
 		pod.Spec.EnableServiceLinks = ptr.To(corev1.DefaultEnableServiceLinks)
 	}
 	requestsFromLimits(&pod.Spec)
+	podRequests(&pod.Spec)
 	if pod.Spec.HostNetwork {
 		defaultHostPorts(pod.Spec.InitContainers)
 		defaultHostPorts(pod.Spec.Containers)
@@ -23,27 +24,6 @@ func defaultPod(pod *corev1.Pod) {
 
 // defaultPodTemplate fills the pod of a workload, leaving to the pod what depends on it alone.
 func defaultPodTemplate(template *corev1.PodTemplateSpec) { defaultPodSpec(&template.Spec) }
-
-// requestsFromLimits takes a limit as the request where none is given. With pod-level limits the same holds for the pod.
-func requestsFromLimits(spec *corev1.PodSpec) {
-	fill := func(r *corev1.ResourceRequirements) {
-		for name, limit := range r.Limits {
-			if _, given := r.Requests[name]; given {
-				continue
-			}
-			if r.Requests == nil {
-				r.Requests = corev1.ResourceList{}
-			}
-			r.Requests[name] = limit.DeepCopy()
-		}
-	}
-	for i := range spec.Containers {
-		fill(&spec.Containers[i].Resources)
-	}
-	for i := range spec.InitContainers {
-		fill(&spec.InitContainers[i].Resources)
-	}
-}
 
 // defaultHostPorts: on the host's network a container port is a host port.
 func defaultHostPorts(containers []corev1.Container) {

@@ -187,7 +187,11 @@ func scaleDeployment(d *appsv1.Deployment, scale *autoscalingv1.Scale) error {
 }
 
 func deploymentWarnings(obj, old Object) []string {
-	return templateWarnings(&obj.(*appsv1.Deployment).Spec.Template)
+	d := obj.(*appsv1.Deployment)
+	if before, ok := old.(*appsv1.Deployment); ok {
+		return templateWarnings(&d.Spec.Template, &before.Spec.Template)
+	}
+	return append(hostnameWarnings(d.Name, "Pod names and hostnames"), templateWarnings(&d.Spec.Template, nil)...)
 }
 
 func deploymentCells(d *appsv1.Deployment) []any {

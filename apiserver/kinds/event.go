@@ -6,8 +6,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
-	"k8s.io/apimachinery/pkg/api/validation/path"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -85,7 +85,7 @@ func validateEvent(event *corev1.Event, controllerField string) field.ErrorList 
 	for _, msg := range validation.IsDNS1123Subdomain(event.Namespace) {
 		errs = append(errs, field.Invalid(field.NewPath("namespace"), event.Namespace, msg))
 	}
-	for _, msg := range path.IsValidPathSegmentName(event.Name) {
+	for _, msg := range content.IsPathSegmentName(event.Name) {
 		errs = append(errs, field.Invalid(metaPath.Child("name"), event.Name, msg))
 	}
 	if event.EventTime.IsZero() && controllerField == "reportingComponent" {

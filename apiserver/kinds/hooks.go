@@ -1,6 +1,10 @@
 package kinds
 
 import (
+	"cmp"
+	"maps"
+	"slices"
+
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -56,3 +60,6 @@ func bumpGeneration(obj, old Object, changed bool) {
 }
 
 func same(a, b any) bool { return apiequality.Semantic.DeepEqual(a, b) }
+
+// sortedKeys lets what is said of a map be said in the same order each time.
+func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }

@@ -13,7 +13,7 @@ import (
 // defaultNamespace puts the label on every namespace by which selectors find it by name.
 func defaultNamespace(ns *corev1.Namespace) {
 	if ns.Name == "" {
-		return // a generated name is not known yet; the label follows with the next write
+		return // a generated name is not known yet
 	}
 	if ns.Labels == nil {
 		ns.Labels = map[string]string{}
@@ -23,6 +23,7 @@ func defaultNamespace(ns *corev1.Namespace) {
 
 // prepareNamespace starts a namespace Active, held by the finalizer that the namespace controller removes last.
 func prepareNamespace(ns *corev1.Namespace) {
+	defaultNamespace(ns) // by now a generated name is known
 	ns.Status = corev1.NamespaceStatus{Phase: corev1.NamespaceActive}
 	for _, f := range ns.Spec.Finalizers {
 		if f == corev1.FinalizerKubernetes {

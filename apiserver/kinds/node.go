@@ -58,7 +58,8 @@ func validateNodeStatus(status *corev1.NodeStatus, path *field.Path) field.Error
 
 func validateNodeResources(list corev1.ResourceList, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	for name, quantity := range list {
+	for _, name := range sortedKeys(list) {
+		quantity := list[name]
 		at := path.Key(string(name))
 		errs = append(errs, validateResourceName(name, at)...)
 		errs = append(errs, validateQuantity(name, quantity, at)...)
@@ -128,7 +129,7 @@ func validateNodeUpdate(node, old *corev1.Node) field.ErrorList {
 	a, b := node.Spec, old.Spec
 	for _, s := range []*corev1.NodeSpec{&a, &b} {
 		// These may change; the rest of the specification is fixed once a node has registered.
-		s.PodCIDR, s.PodCIDRs, s.ProviderID, s.Taints, s.Unschedulable, s.ConfigSource = "", nil, "", nil, false, nil
+		s.PodCIDR, s.PodCIDRs, s.ProviderID, s.Taints, s.Unschedulable = "", nil, "", nil, false
 	}
 	if !same(a, b) {
 		errs = append(errs, field.Forbidden(field.NewPath(""), "node updates may only change labels, taints, or capacity (or configSource, if the DynamicKubeletConfig feature gate is enabled)"))

@@ -17,7 +17,7 @@ import (
 func preparePod(pod *corev1.Pod) {
 	pod.Generation = 1
 	pod.Status = corev1.PodStatus{Phase: corev1.PodPending, QOSClass: qosClass(&pod.Spec)}
-	prepareSpec(&pod.Spec)
+	dropGated(&pod.Spec)
 	if len(pod.Spec.SchedulingGates) > 0 {
 		pod.Status.Conditions = []corev1.PodCondition{{
 			Type:    corev1.PodScheduled,
@@ -28,19 +28,11 @@ func preparePod(pod *corev1.Pod) {
 	}
 }
 
-func prepareTemplate(template *corev1.PodTemplateSpec) { prepareSpec(&template.Spec) }
-
-// prepareSpec merges matchLabelKeys of spread constraints and pod affinity where that is the server's work.
-func prepareSpec(spec *corev1.PodSpec) {
-	for i := range spec.TopologySpreadConstraints {
-		if len(spec.TopologySpreadConstraints[i].MatchLabelKeys) == 0 {
-			spec.TopologySpreadConstraints[i].MatchLabelKeys = nil
-		}
-	}
-}
+func prepareTemplate(template *corev1.PodTemplateSpec) { dropGated(&template.Spec) }
 
 func preparePodUpdate(pod, old *corev1.Pod) {
 	pod.Status = old.Status
+	dropGated(&pod.Spec)
 	bumpGeneration(pod, old, !same(pod.Spec, old.Spec))
 }
 
@@ -64,30 +56,6 @@ func preparePodEphemeral(pod, old *corev1.Pod) {
 	pod.Spec.EphemeralContainers = wanted
 	pod.ResourceVersion, pod.ManagedFields = version, fields
 	bumpGeneration(pod, old, !same(pod.Spec, old.Spec))
-}
-
-// preparePodResize takes the resources of containers, matched by name, from the request and the rest from the stored pod.
-func preparePodResize(pod, old *corev1.Pod) {
-	asked := pod.DeepCopy()
-	version := pod.ResourceVersion
-	fields := pod.ManagedFields
-	old.DeepCopyInto(pod)
-	pod.ResourceVersion, pod.ManagedFields = version, fields
-	pod.Spec.Resources = asked.Spec.Resources
-	takeResources(pod.Spec.Containers, asked.Spec.Containers)
-	takeResources(pod.Spec.InitContainers, asked.Spec.InitContainers)
-	bumpGeneration(pod, old, !same(pod.Spec, old.Spec))
-}
-
-func takeResources(into, from []corev1.Container) {
-	for i := range into {
-		for j := range from {
-			if into[i].Name == from[j].Name {
-				into[i].Resources = from[j].Resources
-				into[i].ResizePolicy = from[j].ResizePolicy
-			}
-		}
-	}
 }
 
 // qosClass is what the resources of a pod promise it: Guaranteed when every container has limits for cpu and memory that

@@ -5,16 +5,31 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
 // podWarnings are what is legal and probably not meant. An update warns only of what it brings.
 func podWarnings(obj, old Object) []string {
 	pod := obj.(*corev1.Pod)
-	if before, ok := old.(*corev1.Pod); ok && before != nil && same(pod.Spec, before.Spec) {
+	before, update := old.(*corev1.Pod)
+	if update && same(pod.Spec, before.Spec) {
 		return nil
 	}
-	return podSpecWarnings(&pod.Spec, field.NewPath("spec"))
+	warnings := podSpecWarnings(&pod.Spec, field.NewPath("spec"))
+	if !update && pod.Spec.Hostname == "" {
+		warnings = append(hostnameWarnings(pod.Name, "the Pod's hostname"), warnings...)
+	}
+	return warnings
+}
+
+// hostnameWarnings tell of a name that is legal but no good host name.
+func hostnameWarnings(name, use string) []string {
+	msgs := validation.IsDNS1123Label(name)
+	if len(msgs) == 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("metadata.name: this is used in %s, which can result in surprising behavior; a DNS label is recommended: %v", use, msgs)}
 }
 
 func podSpecWarnings(spec *corev1.PodSpec, at *field.Path) []string {

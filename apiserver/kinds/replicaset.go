@@ -92,7 +92,11 @@ func scaleReplicaSet(rs *appsv1.ReplicaSet, scale *autoscalingv1.Scale) error {
 }
 
 func replicaSetWarnings(obj, old Object) []string {
-	return templateWarnings(&obj.(*appsv1.ReplicaSet).Spec.Template)
+	rs := obj.(*appsv1.ReplicaSet)
+	if before, ok := old.(*appsv1.ReplicaSet); ok {
+		return templateWarnings(&rs.Spec.Template, &before.Spec.Template)
+	}
+	return append(hostnameWarnings(rs.Name, "Pod names and hostnames"), templateWarnings(&rs.Spec.Template, nil)...)
 }
 
 func replicaSetFields(obj Object) fields.Set {

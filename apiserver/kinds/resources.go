@@ -70,14 +70,16 @@ func validateResources(r *corev1.ResourceRequirements, path *field.Path) field.E
 	var errs field.ErrorList
 	limits, requests := path.Child("limits"), path.Child("requests")
 	pages, plain := false, false
-	for name, quantity := range r.Limits {
+	for _, name := range sortedKeys(r.Limits) {
+		quantity := r.Limits[name]
 		at := limits.Key(string(name))
 		errs = append(errs, validateContainerResourceName(name, at)...)
 		errs = append(errs, validateQuantity(name, quantity, at)...)
 		pages = pages || hugePages(name)
 		plain = plain || name == corev1.ResourceCPU || name == corev1.ResourceMemory
 	}
-	for name, quantity := range r.Requests {
+	for _, name := range sortedKeys(r.Requests) {
+		quantity := r.Requests[name]
 		at := requests.Key(string(name))
 		errs = append(errs, validateContainerResourceName(name, at)...)
 		errs = append(errs, validateQuantity(name, quantity, at)...)
@@ -112,21 +114,65 @@ func validatePodResources(spec *corev1.PodSpec, path *field.Path) field.ErrorLis
 	at := path.Child("resources")
 	errs = append(errs, validateResources(spec.Resources, at)...)
 	for i, c := range spec.Containers {
-		for name, limit := range c.Resources.Limits {
+		for _, name := range sortedKeys(c.Resources.Limits) {
+			limit := c.Resources.Limits[name]
 			if all, ok := spec.Resources.Limits[name]; ok && limit.Cmp(all) > 0 {
 				errs = append(errs, field.Invalid(path.Child("containers").Index(i).Child("resources", "limits").Key(string(name)), limit.String(),
 					fmt.Sprintf("must be less than or equal to pod limits of %s", all.String())))
 			}
 		}
 	}
-	for name, all := range spec.Resources.Requests {
-		sum := resource.Quantity{}
-		for _, c := range spec.Containers {
-			sum.Add(c.Resources.Requests[name])
-		}
+	together := containerRequests(spec)
+	for _, name := range sortedKeys(spec.Resources.Requests) {
+		all, sum := spec.Resources.Requests[name], together[name]
 		if sum.Cmp(all) > 0 {
 			errs = append(errs, field.Invalid(at.Child("requests").Key(string(name)), all.String(),
 				fmt.Sprintf("must be greater than or equal to aggregate container requests of %s", sum.String())))
+		}
+	}
+	for _, list := range []corev1.ResourceList{spec.Resources.Limits, spec.Resources.Requests} {
+		for _, name := range sortedKeys(list) {
+			if !podLevel(name) {
+				errs = append(errs, field.NotSupported(at, name, []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceHugePagesPrefix, corev1.ResourceMemory}))
+			}
+		}
+	}
+	return errs
+}
+
+// validateClaims checks the devices that a pod claims, and that its containers name no others.
+func validateClaims(spec *corev1.PodSpec, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	names := sets.New[string]()
+	for i, claim := range spec.ResourceClaims {
+		at := path.Child("resourceClaims").Index(i)
+		if claim.Name == "" {
+			errs = append(errs, field.Required(at.Child("name"), ""))
+		} else {
+			errs = append(errs, dnsLabel(claim.Name, at.Child("name"))...)
+		}
+		if names.Has(claim.Name) {
+			errs = append(errs, field.Duplicate(at.Child("name"), claim.Name))
+		}
+		names.Insert(claim.Name)
+		switch {
+		case claim.ResourceClaimName != nil && claim.ResourceClaimTemplateName != nil:
+			errs = append(errs, field.Invalid(at, claim, "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified"))
+		case claim.ResourceClaimName == nil && claim.ResourceClaimTemplateName == nil:
+			errs = append(errs, field.Invalid(at, claim, "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`"))
+		}
+	}
+	for _, list := range []struct {
+		name       string
+		containers []corev1.Container
+	}{{"containers", spec.Containers}, {"initContainers", spec.InitContainers}} {
+		for i, c := range list.containers {
+			at := path.Child(list.name).Index(i).Child("resources", "claims")
+			for j, claim := range c.Resources.Claims {
+				if !names.Has(claim.Name) {
+					errs = append(errs, field.NotFound(at.Index(j).Child("name"), claim.Name))
+				}
+			}
 		}
 	}
 	return errs

@@ -14,10 +14,12 @@ func defaultSecret(secret *corev1.Secret) {
 	if secret.Type == "" {
 		secret.Type = corev1.SecretTypeOpaque
 	}
+	foldStrings(secret)
 }
 
-// prepareSecret folds the write-only stringData into data, so that it is never stored.
-func prepareSecret(secret *corev1.Secret) {
+// foldStrings moves the write-only stringData into data. It is done this early so that it is neither stored nor owned by
+// anyone's apply.
+func foldStrings(secret *corev1.Secret) {
 	if len(secret.StringData) == 0 {
 		return
 	}
@@ -30,13 +32,12 @@ func prepareSecret(secret *corev1.Secret) {
 	secret.StringData = nil
 }
 
-func prepareSecretUpdate(secret, _ *corev1.Secret) { prepareSecret(secret) }
-
 func validateSecret(secret *corev1.Secret) field.ErrorList {
 	errs := validateMeta(secret, true, apivalidation.NameIsDNSSubdomain)
 	data := field.NewPath("data")
 	size := 0
-	for key, value := range secret.Data {
+	for _, key := range sortedKeys(secret.Data) {
+		value := secret.Data[key]
 		for _, msg := range validation.IsConfigMapKey(key) {
 			errs = append(errs, field.Invalid(data.Key(key), key, msg))
 		}

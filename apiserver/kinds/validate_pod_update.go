@@ -204,36 +204,6 @@ func validatePodEphemeral(pod, old *corev1.Pod) field.ErrorList {
 	return append(errs, validatePodSpec(&pod.Spec, field.NewPath("spec"))...)
 }
 
-// validatePodResize lets cpu and memory of a running pod change as long as its quality of service stays what it was.
-func validatePodResize(pod, old *corev1.Pod) field.ErrorList {
-	spec := field.NewPath("spec")
-	errs := validateMetaUpdate(pod, old)
-	errs = append(errs, validateAllContainers(&pod.Spec, spec)...)
-	errs = append(errs, validatePodResources(&pod.Spec, spec)...)
-	if was := old.Status.QOSClass; was != "" && was != qosClass(&pod.Spec) {
-		errs = append(errs, field.Invalid(spec, qosClass(&pod.Spec), "Pod QOS Class may not change as a result of resizing"))
-	}
-	resizable := func(now, before []corev1.Container, at *field.Path) {
-		for i := range now {
-			if i < len(before) && !same(otherResources(now[i].Resources), otherResources(before[i].Resources)) {
-				errs = append(errs, field.Forbidden(at.Index(i).Child("resources"), "only cpu and memory resources are mutable"))
-			}
-		}
-	}
-	resizable(pod.Spec.Containers, old.Spec.Containers, spec.Child("containers"))
-	resizable(pod.Spec.InitContainers, old.Spec.InitContainers, spec.Child("initContainers"))
-	return errs
-}
-
-func otherResources(r corev1.ResourceRequirements) corev1.ResourceRequirements {
-	out := *r.DeepCopy()
-	for _, list := range []corev1.ResourceList{out.Limits, out.Requests} {
-		delete(list, corev1.ResourceCPU)
-		delete(list, corev1.ResourceMemory)
-	}
-	return out
-}
-
 // validatePodStatus checks the report of a node: addresses that are addresses, and no container that comes back from the dead
 // although nothing restarts it.
 func validatePodStatus(pod, old *corev1.Pod) field.ErrorList {

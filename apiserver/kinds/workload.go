@@ -90,7 +90,10 @@ func takeScaleMeta(obj Object, scale *autoscalingv1.Scale) error {
 	return nil
 }
 
-// templateWarnings are the warnings of the pods that a workload makes.
-func templateWarnings(template *corev1.PodTemplateSpec) []string {
+// templateWarnings are the warnings of the pods that a workload makes; an update that leaves them alone has none.
+func templateWarnings(template, old *corev1.PodTemplateSpec) []string {
+	if old != nil && same(template, old) {
+		return nil
+	}
 	return podSpecWarnings(&template.Spec, field.NewPath("spec", "template", "spec"))
 }

@@ -6,8 +6,11 @@ package patch
 
 import (
 	"fmt"
+	"reflect"
 	"sync"
+	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -65,9 +68,52 @@ func (f *Fields) Update(kind *kinds.Kind, subresource string, live, obj kinds.Ob
 	return updated.(kinds.Object), nil
 }
 
-// Create records a creation.
+// Create records a creation. The record of an object whose shape has been seen is not computed again.
 func (f *Fields) Create(kind *kinds.Kind, obj kinds.Object, manager string) (kinds.Object, error) {
-	return f.Update(kind, "", kind.New(), obj, manager)
+	types, err := f.converter()
+	if err != nil {
+		return nil, fmt.Errorf("build the schema for field management: %w", err)
+	}
+	p := f.shapes.plan(kind, types)
+	if p == nil || obj.GetManagedFields() != nil {
+		return f.Update(kind, "", kind.New(), obj, manager)
+	}
+	room := f.shapes.keys.Get().(*[]byte)
+	defer f.shapes.keys.Put(room)
+	key := appendText((*room)[:0], kind.GVK.String())
+	key, judged := p.append(key, reflect.ValueOf(obj).Elem())
+	*room = key
+	if !judged {
+		return f.Update(kind, "", kind.New(), obj, manager)
+	}
+	if record, ok := f.shapes.find(key); ok {
+		obj.GetObjectKind().SetGroupVersionKind(kind.GVK)
+		obj.SetManagedFields(entry(kind, manager, record))
+		return obj, nil
+	}
+	made, err := f.Update(kind, "", kind.New(), obj, manager)
+	if err != nil {
+		return nil, err
+	}
+	switch fields := made.GetManagedFields(); len(fields) {
+	case 0:
+		f.shapes.remember(key, nil)
+	case 1:
+		f.shapes.remember(key, fields[0].FieldsV1.DeepCopy())
+	}
+	return made, nil
+}
+
+// entry is the record of a creation: one entry, or none for an object that sets nothing.
+func entry(kind *kinds.Kind, manager string, record *metav1.FieldsV1) []metav1.ManagedFieldsEntry {
+	if record == nil {
+		return nil
+	}
+	now := metav1.Time{Time: time.Now().UTC().Truncate(time.Second)}
+	return []metav1.ManagedFieldsEntry{{
+		Manager: manager, Operation: metav1.ManagedFieldsOperationUpdate, APIVersion: kind.GVK.GroupVersion().String(),
+		Time: &now, FieldsType: "FieldsV1", FieldsV1: record,
+	}}
 }
 
 // Apply merges an applied configuration into live, which is an empty object when there is none yet. Conflicts are status errors.

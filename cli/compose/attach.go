@@ -79,12 +79,27 @@ func (s *session) attached(ctx context.Context, ready *prepared, f *upFlags) err
 			if err := a.stop(ctx, nil); err != nil {
 				return err
 			}
-			return a.result()
+			return a.lastWords(logsEnded)
 		case <-s.Interrupts:
 			stopUp()
-			return a.interrupted(ctx)
+			if err := a.interrupted(ctx); err != nil {
+				return err
+			}
+			return a.lastWords(logsEnded)
 		}
 	}
+}
+
+// lastWords waits for the last log lines and exit codes of containers that have been stopped.
+func (a *attachment) lastWords(logsEnded <-chan error) error {
+	select {
+	case err := <-logsEnded:
+		if err != nil {
+			return err
+		}
+	case <-time.After(2 * time.Second): // they are not worth more
+	}
+	return a.result()
 }
 
 func (a *attachment) result() error {
@@ -219,10 +234,7 @@ func (a *attachment) interrupted(ctx context.Context) error {
 	go func() { done <- a.stop(stopCtx, nil) }()
 	select {
 	case err := <-done:
-		if err != nil {
-			return err
-		}
-		return a.result()
+		return err
 	case <-a.s.Interrupts:
 		cancel()
 		<-done

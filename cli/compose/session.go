@@ -69,8 +69,8 @@ type Config struct {
 	StartServer func(ctx context.Context) error
 	// Interrupts delivers SIGINT and SIGTERM. A verb that does not read them is ended by them.
 	Interrupts <-chan os.Signal
-	// Listening tells which ports of this machine are taken, for `up` to say by whom.
-	Listening func() []plan.Taken
+	// Listening tells which of these ports programs of this machine hold, for `up` to say so before it begins.
+	Listening func(ports []int32) []plan.Taken
 	Now       func() time.Time
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/cuppa-project/cuppa/api"
 	"github.com/cuppa-project/cuppa/cli/socket"
@@ -171,9 +172,7 @@ func (s *session) prepare(ctx context.Context, r *load.Result, args []string, f 
 		}
 	}
 	opts.Images, opts.VolumeRoot, opts.FreePorts = have, s.DataDir+"/volumes", freePorts(p)
-	if fixed(p) {
-		state.Taken = append(state.Taken, s.listening(state)...)
-	}
+	state.Taken = append(state.Taken, s.listening(p, names, state)...)
 	pl, err := plan.Up(p, state, opts)
 	if err != nil {
 		return nil, err
@@ -195,23 +194,37 @@ func orphanText(names []string) string {
 		"you can run this command with the --remove-orphans flag to clean it up.", strings.Join(names, ", "))
 }
 
-// listening are the ports of this machine that other programs hold. Those of the project itself, which the node holds for it, are not others'.
-func (s *session) listening(state *plan.State) []plan.Taken {
-	if s.Listening == nil {
-		return nil
-	}
-	var out []plan.Taken
-	for _, t := range s.Listening() {
-		known := slices.ContainsFunc(state.Taken, func(o plan.Taken) bool { return o.Port == t.Port && o.Protocol == t.Protocol })
-		if !known {
-			out = append(out, t)
+// listening are the wanted ports that other programs of this machine hold. Ports the project has already are not asked about: its node holds them.
+func (s *session) listening(p *model.Project, names []string, state *plan.State) []plan.Taken {
+	var ask []int32
+	for _, name := range names {
+		svc, _ := p.Service(name)
+		for _, port := range svc.Ports {
+			low, high, err := plan.PortRange(port.Published)
+			if err != nil || low == 0 || low == high && held(state, low) {
+				continue
+			}
+			for n := low; n <= high; n++ {
+				ask = append(ask, n)
+			}
 		}
 	}
-	return out
+	if len(ask) == 0 || s.Listening == nil {
+		return nil
+	}
+	return slices.DeleteFunc(s.Listening(ask), func(t plan.Taken) bool {
+		return slices.ContainsFunc(state.Taken, func(o plan.Taken) bool { return o.Port == t.Port && o.Protocol == t.Protocol })
+	})
 }
 
-func fixed(p *model.Project) bool {
-	return slices.ContainsFunc(p.Services, func(s model.Service) bool { return len(s.Ports) > 0 })
+// held is true of a port that one of the project's Services publishes.
+func held(state *plan.State, port int32) bool {
+	for _, svc := range state.Services {
+		if slices.ContainsFunc(svc.Spec.Ports, func(p corev1.ServicePort) bool { return p.Port == port }) {
+			return svc.Spec.Type == corev1.ServiceTypeLoadBalancer
+		}
+	}
+	return false
 }
 
 // freePorts asks the kernel for ports nobody uses, as many as the project publishes without a number.

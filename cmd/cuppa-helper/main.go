@@ -1,8 +1,11 @@
+//go:build cgo
+
 // Command cuppa-helper is the small static program that runs and holds containers. Cuppa carries it inside and runs it from memory;
 // nobody calls it by hand.
 //
 // Its modes: "launch" starts a supervisor and ends; "supervise" is the supervisor; "init" is the first step of every process in a
-// container, before it becomes the user's program; "reap" is process 1 of containers that want one.
+// container, before it becomes the user's program; "reap" is process 1 of containers that want one; "launch-dns" and "dns" are the node's
+// DNS server in the same way.
 package main
 
 import (
@@ -35,6 +38,10 @@ func main() {
 		err = launch(args)
 	case "supervise":
 		err = supervise(args)
+	case "launch-dns":
+		err = launchDNS(args)
+	case "dns":
+		err = serveDNS(args)
 	case "reap":
 		os.Exit(reap(args))
 	default:

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,8 +54,8 @@ func serverCommand() *cobra.Command {
 		},
 	}
 	flags := cmd.PersistentFlags()
-	flags.StringVar(&config.DataDir, "data-dir", api.DataDir, "where state lies that survives a reboot")
-	flags.StringVar(&config.RunDir, "run-dir", api.RunDir, "where sockets, locks and namespaces lie")
+	flags.StringVar(&config.DataDir, "data-dir", cmp.Or(os.Getenv("CUPPA_DATA_DIR"), api.DataDir), "where state lies that survives a reboot")
+	flags.StringVar(&config.RunDir, "run-dir", cmp.Or(os.Getenv("CUPPA_RUN_DIR"), api.RunDir), "where sockets, locks and namespaces lie")
 	flags.StringVar(&config.NodeName, "node-name", "", "the node's name (default: the host's)")
 	flags.StringVar(&config.NodeIP, "node-ip", "", "the node's address (default: the one of the default route)")
 	flags.StringVar(&config.Listen, "listen", "", "address of the API server (default \":6443\")")

@@ -44,6 +44,7 @@ func Down(ctx context.Context, t Target, project string, opts DownOptions, repor
 		if err := Stop(ctx, t, project, level, state, StopOptions{Grace: opts.Grace, Remove: true}, report); err != nil {
 			return nil, err
 		}
+		state.Pods = slices.DeleteFunc(state.Pods, func(p *corev1.Pod) bool { return slices.Contains(level, p.Labels[api.LabelService]) })
 	}
 	network := "Network " + project + "_default"
 	follow := followRemoval(project, state, report)
@@ -51,10 +52,8 @@ func Down(ctx context.Context, t Target, project string, opts DownOptions, repor
 	if err := t.Delete(ctx, "Namespace", "", ns, nil); err != nil {
 		return nil, fmt.Errorf("delete the namespace %s: %w", ns, err)
 	}
-	if opts.Grace != nil {
-		if err := hurry(ctx, t, ns, state.Pods, *opts.Grace); err != nil {
-			return nil, err
-		}
+	if err := hurry(ctx, t, ns, state.Pods, opts.Grace); err != nil {
+		return nil, err
 	}
 	if err := follow(ctx, t, ns); err != nil {
 		return nil, err
@@ -167,13 +166,20 @@ func StopOrder(deployments []*appsv1.Deployment) [][]string {
 	return levels
 }
 
-// hurry shortens the grace of pods.
-func hurry(ctx context.Context, t Target, namespace string, pods []*corev1.Pod, grace time.Duration) error {
-	seconds := int64((grace + time.Second - 1) / time.Second)
+// hurry shortens the grace of pods to the one given. Without one, pods of published services lose the part of it that is for draining: nobody
+// takes over from a service that stops as a whole.
+func hurry(ctx context.Context, t Target, namespace string, pods []*corev1.Pod, grace *time.Duration) error {
 	errs := make([]error, len(pods))
 	var wg sync.WaitGroup
 	for i, pod := range pods {
-		wg.Go(func() { errs[i] = t.Delete(ctx, "Pod", namespace, pod.Name, &seconds) })
+		seconds := plan.GraceWithoutDrain(pod)
+		if grace != nil {
+			n := int64((*grace + time.Second - 1) / time.Second)
+			seconds = &n
+		}
+		if seconds != nil {
+			wg.Go(func() { errs[i] = t.Delete(ctx, "Pod", namespace, pod.Name, seconds) })
+		}
 	}
 	wg.Wait()
 	return errors.Join(errs...)
@@ -210,10 +216,8 @@ func Stop(ctx context.Context, t Target, project string, services []string, stat
 		}
 	}
 	follow := followRemoval(project, &plan.State{Pods: stopped}, rewording(report, opts))
-	if opts.Grace != nil {
-		if err := hurry(ctx, t, ns, stopped, *opts.Grace); err != nil {
-			return err
-		}
+	if err := hurry(ctx, t, ns, stopped, opts.Grace); err != nil {
+		return err
 	}
 	return follow(ctx, t, ns)
 }

@@ -76,7 +76,7 @@ func (b *builder) publish(s *model.Service) {
 // choosePort settles which port of the node a published port gets: the one named, else the one it has had, else a free one. A service keeps
 // the ports it already holds, so only new ones can be taken by somebody else.
 func (b *builder) choosePort(s *model.Service, p model.Port, proto corev1.Protocol, have, want *corev1.Service) (int32, bool) {
-	first, last, err := portRange(p.Published)
+	first, last, err := PortRange(p.Published)
 	if err != nil {
 		b.problem("service %q: %v", s.Name, err)
 		return 0, false
@@ -124,7 +124,8 @@ func (b *builder) choosePort(s *model.Service, p model.Port, proto corev1.Protoc
 	return 0, false
 }
 
-func portRange(published string) (first, last int32, err error) {
+// PortRange reads a published port: "8000", "9300-9305", or "" for any, which is 0.
+func PortRange(published string) (first, last int32, err error) {
 	low, high, ranged := strings.Cut(published, "-")
 	if low == "" {
 		return 0, 0, nil

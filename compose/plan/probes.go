@@ -37,7 +37,7 @@ func (b *builder) probes(s *model.Service, image Image, spec *corev1.PodSpec, c 
 		c.StartupProbe, c.ReadinessProbe = healthProbes(h)
 	case port > 0:
 		c.ReadinessProbe = &corev1.Probe{ProbeHandler: corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{Port: intstr.FromInt32(port)}},
-			PeriodSeconds: 2, TimeoutSeconds: 1, FailureThreshold: 3}
+			PeriodSeconds: 1, TimeoutSeconds: 1, FailureThreshold: 3}
 	}
 	if port > 0 && !exclusive(s) && seconds(s.StopGracePeriod) > drain {
 		c.Lifecycle = &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Sleep: &corev1.SleepAction{Seconds: drain}}}
@@ -96,4 +96,15 @@ func testCommand(test []string) []string {
 		return []string{"/bin/sh", "-c", test[1]}
 	}
 	return test[1:]
+}
+
+// GraceWithoutDrain is the grace of a pod as its file says it, if that is less than the pod's own because of draining; nil otherwise.
+func GraceWithoutDrain(pod *corev1.Pod) *int64 {
+	own := pod.Spec.TerminationGracePeriodSeconds
+	for _, c := range pod.Spec.Containers {
+		if own != nil && c.Lifecycle != nil && c.Lifecycle.PreStop != nil && c.Lifecycle.PreStop.Sleep != nil && *own > drain {
+			return ptr(*own - c.Lifecycle.PreStop.Sleep.Seconds)
+		}
+	}
+	return nil
 }

@@ -4,22 +4,29 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/session"
+	"github.com/moby/buildkit/session/secrets/secretsprovider"
+	"github.com/moby/buildkit/solver/errdefs"
 	"github.com/tonistiigi/fsutil"
 
 	"github.com/cuppa-project/cuppa/engine/content"
 	"github.com/cuppa-project/cuppa/engine/helper/helpertest"
 	"github.com/cuppa-project/cuppa/engine/image"
+	"github.com/cuppa-project/cuppa/engine/image/registrytest"
 	"github.com/cuppa-project/cuppa/engine/snapshot"
 )
 
@@ -30,6 +37,7 @@ type bench struct {
 	builder *Builder
 	client  *client.Client
 	node    *helpertest.Node
+	attach  []session.Attachable // what the client offers the builder
 }
 
 const busybox = "/bin/busybox"
@@ -76,7 +84,7 @@ func open(t testing.TB) *bench {
 		}
 		checkMounts(t, dir)
 	})
-	return &bench{images, store, b, c, node}
+	return &bench{images: images, content: store, builder: b, client: c, node: node}
 }
 
 func checkMounts(t testing.TB, dir string) {
@@ -144,6 +152,7 @@ func (b *bench) build(t testing.TB, dir, name string, attrs map[string]string) (
 		Frontend: "dockerfile.v0", FrontendAttrs: attrs,
 		LocalMounts: map[string]fsutil.FS{"context": root, "dockerfile": root},
 		Exports:     []client.ExportEntry{{Type: "image", Attrs: map[string]string{"name": name}}},
+		Session:     b.attach,
 	}, status)
 	<-done
 	if err != nil {
@@ -214,26 +223,197 @@ func TestBuild(t *testing.T) {
 	if err := b.images.Save(t.Context(), io.Discard, "app", "example.org/two:1"); err != nil {
 		t.Errorf("pruning the cache broke an image: %v", err)
 	}
+	if err := b.images.RemoveRoot(t.Context(), "c"); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"app", "example.org/two:1"} {
+		if _, err := b.images.Remove(t.Context(), name, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.requireLittle(t)
 }
 
+// requireLittle demands that without images and cache hardly anything is left on the disk: no layer, and of the records of the last builds
+// only what describes them.
+func (b *bench) requireLittle(t *testing.T) {
+	t.Helper()
+	if _, err := b.builder.Prune(t.Context(), true); err != nil {
+		t.Fatal(err)
+	}
+	// BuildKit holds what FROM meant for five more minutes. The test does not wait for that.
+	ctx := b.content.Context(t.Context())
+	held, err := b.content.Leases().List(ctx, `labels."containerd.io/gc.expire"`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, lease := range held {
+		if err := b.content.Leases().Delete(ctx, lease); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := b.content.Sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := os.ReadDir(filepath.Join(b.content.LayerDir(), "snapshots")); err != nil || len(left) != 0 {
+		t.Errorf("layers left: %v, %v", left, err)
+	}
+	blobs := filepath.Join(b.content.Dir(), "blobs", "sha256")
+	entries, err := os.ReadDir(blobs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range entries {
+		if info, err := entry.Info(); err == nil && info.Size() > 64<<10 {
+			t.Errorf("blob of %d bytes left", info.Size())
+		}
+	}
+}
+
+var update = flag.Bool("update", false, "write testdata/errors.txt anew")
+
+// TestBuildErrors holds what failing builds say, with the lines of the Dockerfile they are about, against testdata/errors.txt.
 func TestBuildErrors(t *testing.T) {
 	b := open(t)
-	for _, tc := range []struct{ name, dockerfile, want string }{
-		{"unknown instruction", "FROM scratch\nRUNN x\n", "dockerfile parse error on line 2: unknown instruction: RUNN"},
-		{"missing file", "FROM scratch\nCOPY nosuch /x\n", `"/nosuch": not found`},
-		{"step fails", "FROM scratch\nCOPY busybox /busybox\nRUN [\"/busybox\", \"sh\", \"-c\", \"exit 3\"]\n", "exit code: 3"},
-		{"no such program", "FROM scratch\nCOPY busybox /b\nRUN [\"/nosuch\"]\n", "/nosuch"},
-		{"foreign syntax", "# syntax=example.org/other\nFROM scratch\n", "only docker/dockerfile is supported"},
+	var text strings.Builder
+	for _, tc := range []struct{ name, dockerfile string }{
+		{"unknown instruction", "FROM scratch\nRUNN x\n"},
+		{"no instruction", "# nothing\n"},
+		{"wrong flag", "FROM scratch\nCOPY --nosuch=1 a b\n"},
+		{"missing argument", "FROM scratch\nCOPY busybox\n"},
+		{"missing file", "FROM scratch\nLABEL a=b\nCOPY nosuch /x\n"},
+		{"unknown stage", "FROM scratch\nCOPY --from=7 a b\n"},
+		{"step fails", "FROM scratch\nCOPY busybox /busybox\nRUN [\"/busybox\", \"sh\", \"-c\", \"exit 3\"]\n"},
+		{"no such program", "FROM scratch\nCOPY busybox /b\nRUN [\"/nosuch\"]\n"},
+		{"unknown user", "FROM scratch\nCOPY busybox /b\nUSER nobody\nRUN [\"/b\"]\n"},
+		{"foreign language", "# syntax=example.org/other\nFROM scratch\n"},
+		{"image from where nobody listens", "FROM 127.0.0.1:1/nosuch\n"},
 	} {
-		t.Run(strings.ReplaceAll(tc.name, " ", "_"), func(t *testing.T) {
-			_, out, err := b.build(t, write(t, map[string]string{"Dockerfile": tc.dockerfile}), "bad", nil)
-			if err == nil || !strings.Contains(err.Error(), tc.want) {
-				t.Errorf("got %v, want an error with %q\n%s", err, tc.want, out)
+		_, out, err := b.build(t, write(t, map[string]string{"Dockerfile": tc.dockerfile}), "bad", nil)
+		if err == nil {
+			t.Errorf("%s: no error\n%s", tc.name, out)
+			continue
+		}
+		fmt.Fprintf(&text, "%s\n\t%v\n", tc.name, err)
+		for _, source := range errdefs.Sources(err) {
+			for _, r := range source.Ranges {
+				fmt.Fprintf(&text, "\t%s line %d\n", source.Info.GetFilename(), r.Start.Line)
 			}
-		})
+		}
+		text.WriteString("\n")
 	}
 	if list, err := b.images.List(t.Context()); err != nil || len(list) != 0 {
 		t.Errorf("failed builds left images: %v, %v", list, err)
+	}
+	got := regexp.MustCompile(`cuppa::[a-z0-9]{25}`).ReplaceAllString(text.String(), "cuppa::REF")
+	golden := filepath.Join("testdata", "errors.txt")
+	if *update {
+		if err := os.MkdirAll("testdata", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(got, "\n")); diff != "" {
+		t.Errorf("errors (-want +got), -update if this is better:\n%s", diff)
+	}
+}
+
+// TestBuildFromRegistry takes the image of FROM from a registry, once.
+func TestBuildFromRegistry(t *testing.T) {
+	b := open(t)
+	r := registrytest.Start(t, registrytest.Config{})
+	base := r.Host + "/base:1"
+	if _, out, err := b.build(t, write(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY busybox /busybox\n"}), base, nil); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if _, err := b.images.Push(t.Context(), base, image.PullOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.images.Remove(t.Context(), base, true); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.builder.Prune(t.Context(), true); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.content.Sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	dir := write(t, map[string]string{"Dockerfile": "FROM " + base + "\nRUN [\"/busybox\", \"echo\", \"on a pulled image\"]\n"})
+	if _, out, err := b.build(t, dir, "app", nil); err != nil || !strings.Contains(out, "on a pulled image") {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if _, err := b.content.Sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.images.Save(t.Context(), io.Discard, "app"); err != nil {
+		t.Errorf("an image on a pulled one cannot be saved: %v", err)
+	}
+}
+
+const features = `FROM scratch AS base
+COPY busybox /bin/busybox
+RUN ["/bin/busybox", "--install", "-s", "/bin"]
+ENV A=one
+ARG B=two
+WORKDIR /made/here
+RUN --mount=type=secret,id=word echo "secret $(cat /run/secrets/word)"
+RUN --mount=type=bind,source=word,target=/w echo "bound $(cat /w)"
+RUN --mount=type=tmpfs,target=/t touch /t/x && echo "tmpfs $(ls /t)"
+RUN <<EOT
+echo "heredoc $A $B $(pwd)"
+grep -q localhost /etc/hosts && echo "hosts are there"
+test -f /etc/resolv.conf && echo "names are there"
+EOT
+RUN --network=none echo "links $(ls /sys/class/net | wc -l)"
+RUN echo "bad user" | cat > /from-pipe; echo "err on stderr" >&2
+USER 1000:1001
+RUN echo "user $(id -u) $(id -g)"
+COPY --chown=5:6 --chmod=640 word /owned
+RUN stat -c "owned %u %g %a" /owned
+
+FROM base AS other
+RUN echo "not wanted" && exit 1
+
+FROM base
+COPY --from=base /from-pipe /copied
+RUN cat /copied
+ENTRYPOINT ["/bin/sh"]
+EXPOSE 80/tcp
+VOLUME /data
+STOPSIGNAL SIGINT
+`
+
+// TestDockerfileFeatures builds a file that uses most of what Dockerfiles can say, on real containers.
+func TestDockerfileFeatures(t *testing.T) {
+	b := open(t)
+	dir := write(t, map[string]string{"Dockerfile": features, "word": "w0rd", ".dockerignore": "ignored\n", "ignored": "x"})
+	b.attach = []session.Attachable{secretsprovider.FromMap(map[string][]byte{"word": []byte("hush")})}
+	_, out, err := b.build(t, dir, "app", map[string]string{"build-arg:B": "three"})
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, want := range []string{"secret hush", "bound w0rd", "tmpfs x", "heredoc one three /made/here", "hosts are there", "names are there", "links 1\n",
+		"err on stderr", "user 1000 1001", "owned 5 6 640", "bad user"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the output lacks %q", want)
+		}
+	}
+	if t.Failed() || strings.Contains(out, "not wanted") {
+		t.Errorf("output:\n%s", out)
+	}
+	img, err := b.images.Inspect(t.Context(), "app")
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := img.Config.Config
+	if config.User != "1000:1001" || config.WorkingDir != "/made/here" || config.StopSignal != "SIGINT" || len(config.Volumes) != 1 || len(config.ExposedPorts) != 1 {
+		t.Errorf("configuration %+v", config)
 	}
 }
 

@@ -8,6 +8,7 @@ package content
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -24,9 +25,11 @@ import (
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/containerd/v2/plugins/content/local"
 	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/cuppa-project/cuppa/engine/snapshot"
 	"github.com/cuppa-project/cuppa/internal/errkind"
+	"github.com/cuppa-project/cuppa/internal/run"
 )
 
 // Namespace is the one containerd namespace of an engine.
@@ -49,7 +52,10 @@ type Store struct {
 	layers *snapshot.Driver
 	blobs  content.Store
 	db     *metadata.DB
-	dirty  chan struct{} // holds a token when something was removed since the last collection
+	dirty  chan struct{} // holds a token when something changed since the last collection
+
+	journal *journal
+	torn    bool // the machine crashed, and layers went for it
 }
 
 // Open opens or makes the store. A second process on the same folder is refused as Unavailable.
@@ -69,13 +75,13 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	}
 	path := filepath.Join(cfg.Dir, "meta.db")
 	boltDB, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: 2 * time.Second, FreelistType: bolt.FreelistMapType, NoFreelistSync: true})
-	if err == bolt.ErrTimeout {
-		return nil, errkind.New(errkind.Unavailable, "open content store %s: another process uses it", cfg.Dir)
+	if errors.Is(err, bolterrors.ErrTimeout) {
+		return nil, errkind.New(errkind.Unavailable, "open content store %s: another process uses it: stop that one, or choose another data directory", cfg.Dir)
 	}
 	if err != nil {
 		return nil, Wrap(err, "open content store %s", path)
 	}
-	s := &Store{dir: cfg.Dir, log: cfg.Logger, layers: cfg.Layers, dirty: make(chan struct{}, 1)}
+	s := &Store{dir: cfg.Dir, log: cfg.Logger, layers: cfg.Layers, dirty: make(chan struct{}, 1), journal: newJournal(cfg.Dir)}
 	if err := s.open(ctx, boltDB); err != nil {
 		boltDB.Close()
 		return nil, Wrap(err, "open content store %s", cfg.Dir)
@@ -89,7 +95,7 @@ func (s *Store) open(ctx context.Context, boltDB *bolt.DB) error {
 		return err
 	}
 	s.blobs = blobs
-	s.db = metadata.NewDB(boltDB, blobs, map[string]snapshots.Snapshotter{s.layers.Name: s.layers.Snapshotter})
+	s.db = metadata.NewDB(boltDB, blobs, map[string]snapshots.Snapshotter{s.layers.Name: noting{s.layers.Snapshotter, s.journal}})
 	if err := s.db.Init(ctx); err != nil {
 		return err
 	}
@@ -100,6 +106,12 @@ func (s *Store) open(ctx context.Context, boltDB *bolt.DB) error {
 	})
 	if err := s.dropLeases(s.Context(ctx)); err != nil {
 		return err
+	}
+	if s.torn, err = s.afterBoot(s.Context(ctx)); err != nil {
+		return err
+	}
+	if _, err := os.Lstat(filepath.Join(s.dir, unsyncedFile)); err == nil {
+		s.journal.noted = true // of this boot: it is still in memory
 	}
 	s.takeBallast()
 	s.Collect() // whatever a crash left behind goes in the first collection
@@ -184,6 +196,10 @@ func (s *Store) Lease(ctx context.Context) (_ context.Context, done func(), _ er
 	return leases.WithLease(ctx, lease.ID), done, nil
 }
 
+// Torn says that layers, and all leases, went because the machine crashed while they were being written. What depends on leases must
+// begin anew.
+func (s *Store) Torn() bool { return s.torn }
+
 // Collect asks for a collection soon. It never waits for one.
 func (s *Store) Collect() {
 	select {
@@ -202,15 +218,26 @@ func (s *Store) Sweep(ctx context.Context) (gc.Stats, error) {
 	return stats, nil
 }
 
-// Run collects in the background until ctx ends. It waits for a moment of calm after each change, since work comes in bursts and one
-// collection reads the whole metadata.
+// Run collects garbage and writes layers out, in the background, until ctx ends.
 func (s *Store) Run(ctx context.Context) error {
-	const calm = 500 * time.Millisecond
+	return run.Group(ctx, s.collect, s.writeOut)
+}
+
+// collect waits for a moment of calm after each change, since work comes in bursts and one collection reads the whole metadata. Now and then it
+// collects without a change: leases may just have expired.
+func (s *Store) collect(ctx context.Context) error {
+	const (
+		calm  = 500 * time.Millisecond
+		often = 10 * time.Minute
+	)
+	expiry := time.NewTicker(often)
+	defer expiry.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-s.dirty:
+		case <-expiry.C:
 		}
 		timer := time.NewTimer(calm)
 		select {

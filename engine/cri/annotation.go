@@ -22,6 +22,7 @@ type extras struct {
 	devices    []*runtimeapi.Device
 	fill       map[string]bool
 	stopSignal string
+	user       string // names, for the image's passwd and group files
 	shmSize    int64
 	emptyCmd   bool // the image's ENTRYPOINT does not count
 	emptyArgs  bool // the image's CMD does not count
@@ -63,6 +64,7 @@ func readExtras(config *runtimeapi.ContainerConfig, pod *runtimeapi.PodSandboxCo
 		{api.AnnotationDevices, func(t string) (err error) { x.devices, err = parseDevices(t); return }},
 		{api.AnnotationVolumeFill, func(t string) error { return json.Unmarshal([]byte(t), &x.fill) }},
 		{api.AnnotationStopSignal, func(t string) error { x.stopSignal = t; _, err := parseSignal(t); return err }},
+		{api.AnnotationUser, func(t string) error { x.user = t; return nil }},
 		{api.AnnotationShmSize, func(t string) (err error) { x.shmSize, err = strconv.ParseInt(t, 10, 64); return }},
 		{api.AnnotationEmptyArgs, x.parseEmpty},
 		{api.AnnotationUnsetEnv, func(t string) error { return json.Unmarshal([]byte(t), &x.unsetEnv) }},

@@ -48,6 +48,14 @@ func (s *Service) CreateContainer(ctx context.Context, sandboxID string, config 
 	if config.LogPath != "" && b.Config.LogDirectory != "" {
 		c.LogPath = filepath.Join(b.Config.LogDirectory, config.LogPath)
 	}
+	s.mu.Lock()
+	s.making[c.ID] = true
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		delete(s.making, c.ID)
+		s.mu.Unlock()
+	}()
 	if err := s.createContainer(ctx, b, c); err != nil {
 		undo := errors.Join(s.images.RemoveRootFS(context.WithoutCancel(ctx), c.ID), os.RemoveAll(s.containerDir(c.ID)))
 		return "", errors.Join(fmt.Errorf("create container %q: %w", config.Metadata.Name, err), undo)
@@ -108,6 +116,9 @@ func (s *Service) containerSpec(ctx context.Context, b *sandbox, c *ctr, image I
 		StrictGroups: sc.GetSupplementalGroupsPolicy() == runtimeapi.SupplementalGroupsPolicy_Strict}
 	if out.User, err = userText(sc, image); err != nil {
 		return out, err
+	}
+	if x.user != "" {
+		out.User = x.user
 	}
 	if out.OCI, err = makeSpec(in); err != nil {
 		return out, err

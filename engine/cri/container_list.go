@@ -81,21 +81,20 @@ func (s *Service) ContainerStatus(ctx context.Context, id string, _ bool) (*runt
 	return &runtimeapi.ContainerStatusResponse{Status: s.containerStatus(c, st)}, nil
 }
 
-// statusesOf tells how the containers of a pod stand, the oldest first.
-func (s *Service) statusesOf(ctx context.Context, sandboxID string) ([]*runtimeapi.ContainerStatus, error) {
-	all := s.containersOf(sandboxID)
-	if len(all) == 0 {
-		return nil, nil
-	}
-	now, err := s.standing(ctx)
-	if err != nil {
-		return nil, err
-	}
+// statusesOf tells how the containers of a pod stand, the oldest first. What is known of one of them already is not asked for again.
+func (s *Service) statusesOf(ctx context.Context, sandboxID string, known container.Status) ([]*runtimeapi.ContainerStatus, error) {
 	var out []*runtimeapi.ContainerStatus
-	for _, c := range all {
-		st, ok := now[c.ID]
-		if !ok {
-			st = lost(c)
+	for _, c := range s.containersOf(sandboxID) {
+		st := known
+		if c.ID != known.ID {
+			var err error
+			st, err = s.runtime.Status(ctx, c.ID)
+			if errors.Is(err, errkind.NotFound) {
+				st, err = lost(c), nil
+			}
+			if err != nil {
+				return nil, err
+			}
 		}
 		out = append(out, s.containerStatus(c, st))
 	}

@@ -358,6 +358,22 @@ func TestRestart(t *testing.T) {
 	}
 }
 
+func TestLostRecords(t *testing.T) {
+	b := newBench(t, nil)
+	pod := b.pod(t, podConfig(b.dir, "web"))
+	b.start(t, pod, containerConfig("main", "sleep", "1000"))
+	if err := os.RemoveAll(filepath.Join(b.dir, "cri")); err != nil {
+		t.Fatal(err)
+	}
+	b.reopen(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	err := b.GetContainerEvents(ctx, make(chan *runtimeapi.ContainerEventResponse, 100),
+		func(runtimeapi.RuntimeService_GetContainerEventsClient) { cancel() })
+	if !errors.Is(err, context.Canceled) || b.runtime.String() != "" || len(b.images.layers) != 0 {
+		t.Errorf("without records there are still containers %q and layers %v (%v)", b.runtime, b.images.layers, err)
+	}
+}
+
 func TestRunPodFails(t *testing.T) {
 	b := newBench(t, nil)
 	b.network.fail = errkind.New(errkind.Exhausted, "no address left")

@@ -70,6 +70,9 @@ const retryEvents = 200 * time.Millisecond
 func (s *Service) GetContainerEvents(ctx context.Context, out chan *runtimeapi.ContainerEventResponse, connected func(runtimeapi.RuntimeService_GetContainerEventsClient)) error {
 	pods, cancel := s.news.subscribe()
 	defer cancel()
+	if err := s.sweep(ctx); err != nil {
+		s.log.Warn("containers without records not removed", "err", err)
+	}
 	var last uint64
 	for {
 		changes, err := s.runtime.Events(ctx, last)
@@ -143,21 +146,21 @@ func (s *Service) containerEvent(ctx context.Context, e container.Event) *runtim
 	default:
 		return nil
 	}
-	return s.complete(ctx, r, sandboxID)
+	return s.complete(ctx, r, sandboxID, e.Status)
 }
 
 func (s *Service) podEvent(ctx context.Context, n notice) *runtimeapi.ContainerEventResponse {
 	r := &runtimeapi.ContainerEventResponse{ContainerId: n.sandbox, ContainerEventType: n.kind, CreatedAt: time.Now().UnixNano(),
 		PodSandboxStatus: n.last}
-	return s.complete(ctx, r, n.sandbox)
+	return s.complete(ctx, r, n.sandbox, container.Status{})
 }
 
-// complete adds how the pod and its containers stand now, which may be later than the event.
-func (s *Service) complete(ctx context.Context, r *runtimeapi.ContainerEventResponse, sandboxID string) *runtimeapi.ContainerEventResponse {
+// complete adds how the pod and its containers stand now; the container of the event as it stood right after.
+func (s *Service) complete(ctx context.Context, r *runtimeapi.ContainerEventResponse, sandboxID string, known container.Status) *runtimeapi.ContainerEventResponse {
 	if b, err := s.findSandbox(sandboxID); err == nil {
 		r.PodSandboxStatus = s.sandboxStatus(b)
 	}
-	if statuses, err := s.statusesOf(ctx, sandboxID); err == nil {
+	if statuses, err := s.statusesOf(ctx, sandboxID, known); err == nil {
 		r.ContainersStatuses = statuses
 	}
 	return r

@@ -200,7 +200,7 @@ func TestRealContainers(t *testing.T) {
 				sc.Capabilities, sc.NoNewPrivs = &runtimeapi.Capability{DropCapabilities: []string{"ALL"}}, true
 			})
 		}, "CapEff:\t0000000000000000\nNoNewPrivs:\t1\n", 0, "Completed"},
-		{"seccomp", "grep Seccomp: /proc/self/status; unshare -U true", nil, "Seccomp:\t2\nunshare: unshare(0x10000000): Operation not permitted\n", 1, "Error"},
+		{"seccomp", "exec 2>&1; grep Seccomp: /proc/self/status; unshare -U true", nil, "Seccomp:\t2\nunshare: unshare(0x10000000): Operation not permitted\n", 1, "Error"},
 		{"unconfined", "grep Seccomp: /proc/self/status", func(c *runtimeapi.ContainerConfig) {
 			c.Linux = security(func(sc *runtimeapi.LinuxContainerSecurityContext) {
 				sc.Seccomp = &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_Unconfined}
@@ -221,7 +221,7 @@ func TestRealContainers(t *testing.T) {
 		{"limits seen", "cat /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null || cat /sys/fs/cgroup/memory.max", func(c *runtimeapi.ContainerConfig) {
 			c.Linux = &runtimeapi.LinuxContainerConfig{Resources: &runtimeapi.LinuxContainerResources{MemoryLimitInBytes: 16 << 20}}
 		}, "16777216\n", 0, "Completed"},
-		{"volume fill", "cat /etc/passwd | head -n 1; ls /vol", func(c *runtimeapi.ContainerConfig) {
+		{"volume fill", "exec 2>&1; cat /etc/passwd | head -n 1; ls /vol", func(c *runtimeapi.ContainerConfig) {
 			c.Mounts = []*runtimeapi.Mount{{ContainerPath: "/etc", HostPath: filepath.Join(volume, "etc")}}
 			c.Annotations = map[string]string{"engine.cuppa.dev/volume-fill": `{"/etc":true}`}
 		}, "root:x:0:0:root:/root:/bin/sh\nls: /vol: No such file or directory\n", 1, "Error"},

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/cuppa-project/cuppa/engine/container"
 )
 
 func criState(s sandboxState) runtimeapi.PodSandboxState {
@@ -45,7 +47,7 @@ func (s *Service) PodSandboxStatus(ctx context.Context, id string, _ bool) (*run
 	if err != nil {
 		return nil, err
 	}
-	statuses, err := s.statusesOf(ctx, id)
+	statuses, err := s.statusesOf(ctx, id, container.Status{})
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -49,6 +50,7 @@ type Service struct {
 	mu         sync.Mutex
 	sandboxes  map[string]*sandbox
 	containers map[string]*ctr
+	making     map[string]bool // containers that the runtime may have and we not yet
 }
 
 var (
@@ -77,7 +79,7 @@ func New(cfg Config) (*Service, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Service{cfg: cfg, log: cfg.Log, runtime: cfg.Runtime, images: cfg.Images, network: cfg.Network, news: newBroadcast(),
-		usage: newUsageCache(), host: probeHost(), sandboxes: map[string]*sandbox{}, containers: map[string]*ctr{}}
+		usage: newUsageCache(), host: probeHost(), sandboxes: map[string]*sandbox{}, containers: map[string]*ctr{}, making: map[string]bool{}}
 	if err := s.load(); err != nil {
 		return nil, err
 	}
@@ -210,6 +212,33 @@ func (s *Service) load() error {
 		s.containers[id] = c
 		return nil
 	})
+}
+
+// sweep removes what the runtime holds for pods that have no record any more: after a reboot, if records do not survive one.
+func (s *Service) sweep(ctx context.Context) error {
+	list, err := s.runtime.List(ctx)
+	if err != nil {
+		return err
+	}
+	for _, st := range list {
+		s.mu.Lock()
+		_, known := s.containers[st.ID]
+		_, held := s.sandboxes[st.Labels[labelHolder]]
+		known = known || held || s.making[st.ID]
+		s.mu.Unlock()
+		ours := st.Labels[labelSandbox] != "" || st.Labels[labelHolder] != ""
+		if known || !ours {
+			continue
+		}
+		s.log.Info("container without a record is removed", "container", st.ID)
+		if err := s.runtime.Delete(ctx, st.ID, true); err != nil {
+			return err
+		}
+		if err := s.images.RemoveRootFS(ctx, st.ID); err != nil && !errors.Is(err, errkind.NotFound) {
+			return err
+		}
+	}
+	return nil
 }
 
 // stamp is CRI's form of a time; the zero time is 0.

@@ -115,7 +115,7 @@ func listen(path string) (net.Listener, error) {
 		return nil, err
 	}
 	l.SetUnlinkOnClose(false)
-	if err := os.Chmod(filepath.Join(private, "s"), 0o600); err == nil {
+	if err = os.Chmod(filepath.Join(private, "s"), 0o600); err == nil {
 		err = os.Rename(filepath.Join(private, "s"), path)
 	}
 	if err != nil {

@@ -2,7 +2,6 @@ package dockerapi
 
 import (
 	"archive/tar"
-	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
@@ -17,7 +16,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 
@@ -25,6 +23,7 @@ import (
 
 	"github.com/cuppa-project/cuppa/engine"
 	"github.com/cuppa-project/cuppa/engine/container/containertest"
+	"github.com/cuppa-project/cuppa/engine/image/registrytest"
 )
 
 // door serves a new engine on a socket for one test.
@@ -268,33 +267,9 @@ func TestDockerCLIWithRegistry(t *testing.T) {
 	if err != nil {
 		t.Skip("docker's command line is not installed")
 	}
-	registry, err := exec.LookPath("docker-registry")
-	if err != nil {
-		t.Skip("needs a registry to talk to (package docker-registry)")
-	}
 	_, socket := door(t)
 	dir := t.TempDir()
-	config := filepath.Join(dir, "config.yml")
-	yaml := "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: " + dir + "/store\nhttp:\n  addr: 127.0.0.1:0\n"
-	if err := os.WriteFile(config, []byte(yaml), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	server := exec.Command(registry, "serve", config)
-	output, err := server.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := server.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { server.Process.Kill(); server.Wait() })
-	var host string
-	for lines := bufio.NewScanner(output); host == "" && lines.Scan(); {
-		if m := regexp.MustCompile(`listening on (127\.0\.0\.1:[0-9]+)`).FindStringSubmatch(lines.Text()); m != nil {
-			host = m[1]
-		}
-	}
-	go io.Copy(io.Discard, output)
+	host := registrytest.Start(t, registrytest.Config{}).Host
 	name := host + "/shop/a:1"
 	if code, text := ask(t, socket, "POST", "/images/load", bytes.NewReader(archive(t, name, "x"))); code != 200 {
 		t.Fatal(text)

@@ -26,7 +26,7 @@ import (
 	"github.com/cuppa-project/cuppa/internal/errkind"
 )
 
-//go:generate sh -c "cd ../.. && CGO_ENABLED=1 go build -trimpath -tags 'seccomp osusergo netgo' -ldflags '-s -w -linkmode external -extldflags -static' -o engine/helper/dist/cuppa-helper ./cmd/cuppa-helper"
+//go:generate ../../cmd/cuppa-helper/build.sh dist/cuppa-helper
 
 // dist holds the built program, or only a note in a tree where it has not been built yet.
 //

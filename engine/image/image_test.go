@@ -238,6 +238,9 @@ func TestNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	load(t, s, dockerArchive(t, "/b", []string{"app:latest"}, tarOf(t, file{"a", "b"})))
+	if byDigest, err := s.Inspect(t.Context(), "app:any@"+now(t, s, "app").Manifest.String()); err != nil || byDigest.ID == first.ID {
+		t.Errorf("by the digest of its manifest: %v, %v", byDigest.ID, err)
+	}
 	old, err := s.Inspect(t.Context(), first.ID.Encoded()[:12])
 	if err != nil {
 		t.Fatalf("the image that lost its name is gone: %v", err)
@@ -273,6 +276,15 @@ func TestNames(t *testing.T) {
 		t.Errorf("prune of all removed %v, %v", removed, err)
 	}
 	requireEmpty(t, s, c)
+}
+
+func now(t *testing.T, s *Store, name string) Image {
+	t.Helper()
+	img, err := s.Inspect(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return img
 }
 
 func TestSaveAndLoadAgain(t *testing.T) {

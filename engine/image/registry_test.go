@@ -1,11 +1,8 @@
 package image
 
 import (
-	"bufio"
 	"context"
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
@@ -18,13 +15,10 @@ import (
 	"fmt"
 	"io"
 	"math/big"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -33,107 +27,17 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/crypto/bcrypt"
 
+	"github.com/cuppa-project/cuppa/engine/image/registrytest"
 	"github.com/cuppa-project/cuppa/internal/errkind"
 )
-
-// registryConfig is what a test asks of its registry.
-type registryConfig struct {
-	tls  bool
-	auth string // YAML of the auth section; "": anybody
-}
-
-// registry is a real registry process on the loopback.
-type registry struct {
-	host string
-	dir  string // what it stores
-	ca   []byte // PEM, with TLS
-}
-
-// startRegistry runs Debian's docker-registry for one test.
-func startRegistry(t *testing.T, cfg registryConfig) registry {
-	t.Helper()
-	program, err := exec.LookPath("docker-registry")
-	if err != nil {
-		t.Skip("needs a registry to talk to (package docker-registry)")
-	}
-	r := registry{dir: t.TempDir()}
-	section := ""
-	if cfg.tls {
-		cert, key := selfSigned(t, r.dir)
-		section = fmt.Sprintf("  tls:\n    certificate: %s\n    key: %s\n", cert, key)
-		if r.ca, err = os.ReadFile(cert); err != nil {
-			t.Fatal(err)
-		}
-	}
-	config := filepath.Join(r.dir, "config.yml")
-	yaml := fmt.Sprintf("version: 0.1\nlog:\n  level: info\nstorage:\n  filesystem:\n    rootdirectory: %s/store\nhttp:\n  addr: 127.0.0.1:0\n  secret: x\n%s%s", r.dir, section, cfg.auth)
-	if err := os.WriteFile(config, []byte(yaml), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(program, "serve", config)
-	output, err := cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-	})
-	lines := bufio.NewScanner(output)
-	listening := regexp.MustCompile(`listening on (127\.0\.0\.1:[0-9]+)`)
-	var said strings.Builder
-	for r.host == "" && lines.Scan() {
-		said.WriteString(lines.Text() + "\n")
-		if m := listening.FindStringSubmatch(lines.Text()); m != nil {
-			r.host = m[1]
-		}
-	}
-	if r.host == "" {
-		t.Fatalf("the registry did not come up:\n%s", said.String())
-	}
-	go io.Copy(io.Discard, output)
-	return r
-}
-
-// selfSigned writes a certificate for 127.0.0.1 and its key.
-func selfSigned(t *testing.T, dir string) (certFile, keyFile string) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "registry"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	certFile, keyFile = filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")
-	for path, block := range map[string]*pem.Block{certFile: {Type: "CERTIFICATE", Bytes: der}, keyFile: {Type: "PRIVATE KEY", Bytes: keyDER}} {
-		if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return certFile, keyFile
-}
 
 // noLogins is for tests that must not see the logins of whoever runs them.
 func noLogins(string) (Auth, error) { return Auth{}, nil }
 
 func TestPushAndPull(t *testing.T) {
-	r := startRegistry(t, registryConfig{})
+	r := registrytest.Start(t, registrytest.Config{})
 	s, c := openStore(t, t.TempDir(), "", Options{Credentials: noLogins})
-	name := r.host + "/shop/app:1"
+	name := r.Host + "/shop/app:1"
 	load(t, s, dockerArchive(t, "/a", []string{name}, tarOf(t, file{"a", strings.Repeat("a", 300<<10)}), tarOf(t, file{"b", "b"})))
 	before, err := s.Inspect(t.Context(), name)
 	if err != nil {
@@ -148,7 +52,7 @@ func TestPushAndPull(t *testing.T) {
 	if pushed.Digest != before.Manifest.String() || pushed.Tag != "1" {
 		t.Errorf("pushed %+v, want digest %s", pushed, before.Manifest)
 	}
-	requireSaid(t, said, "The push refers to repository ["+r.host+"/shop/app]", "Pushing", "Pushed", "1: digest: "+pushed.Digest)
+	requireSaid(t, said, "The push refers to repository ["+r.Host+"/shop/app]", "Pushing", "Pushed", "1: digest: "+pushed.Digest)
 	said = nil
 	if _, err := s.Push(t.Context(), name, PullOptions{Progress: note}); err != nil {
 		t.Fatal(err)
@@ -167,7 +71,7 @@ func TestPushAndPull(t *testing.T) {
 	if img.ID != before.ID {
 		t.Errorf("pulled %s, pushed %s", img.ID, before.ID)
 	}
-	if diff := cmp.Diff([]string{r.host + "/shop/app@" + pushed.Digest}, img.Digests); diff != "" {
+	if diff := cmp.Diff([]string{r.Host + "/shop/app@" + pushed.Digest}, img.Digests); diff != "" {
 		t.Errorf("digests (-want +got):\n%s", diff)
 	}
 	requireSaid(t, said, "Pulling from shop/app", "Pulling fs layer", "Downloading", "Download complete", "Extracting", "Pull complete",
@@ -194,7 +98,7 @@ func TestPushAndPull(t *testing.T) {
 		t.Fatal(err)
 	}
 	requireEmpty(t, s, c)
-	if _, err := s.Pull(t.Context(), r.host+"/shop/app@"+pushed.Digest, PullOptions{}); err != nil {
+	if _, err := s.Pull(t.Context(), r.Host+"/shop/app@"+pushed.Digest, PullOptions{}); err != nil {
 		t.Errorf("pull by digest: %v", err)
 	}
 	if err := s.Save(t.Context(), io.Discard, before.ID.String()); err != nil {
@@ -212,9 +116,9 @@ func requireSaid(t *testing.T, said []string, want ...string) {
 }
 
 func TestPullErrors(t *testing.T) {
-	r := startRegistry(t, registryConfig{})
+	r := registrytest.Start(t, registrytest.Config{})
 	s, c := openStore(t, t.TempDir(), "", Options{Credentials: noLogins})
-	name := r.host + "/app:1"
+	name := r.Host + "/app:1"
 	load(t, s, dockerArchive(t, "/a", []string{name}, tarOf(t, file{"a", strings.Repeat("a", 500<<10)})))
 	if _, err := s.Push(t.Context(), name, PullOptions{}); err != nil {
 		t.Fatal(err)
@@ -228,8 +132,8 @@ func TestPullErrors(t *testing.T) {
 		kind error
 		want string
 	}{
-		{r.host + "/app:2", errkind.NotFound, "manifest for " + r.host + "/app:2 not found: manifest unknown: manifest unknown"},
-		{r.host + "/nosuch", errkind.NotFound, r.host + "/nosuch"},
+		{r.Host + "/app:2", errkind.NotFound, "manifest for " + r.Host + "/app:2 not found: manifest unknown: manifest unknown"},
+		{r.Host + "/nosuch", errkind.NotFound, r.Host + "/nosuch"},
 		{"127.0.0.1:1/app", errkind.Unavailable, "connection refused"},
 		{"UPPER", errkind.Invalid, "must be lowercase"},
 	} {
@@ -248,7 +152,7 @@ func TestPullErrors(t *testing.T) {
 	}
 	requireEmpty(t, s, c)
 	// A layer that is not what its digest says must never become an image.
-	err = filepath.WalkDir(filepath.Join(r.dir, "store"), func(path string, d os.DirEntry, err error) error {
+	err = filepath.WalkDir(filepath.Join(r.Dir, "store"), func(path string, d os.DirEntry, err error) error {
 		if err == nil && d.Name() == "data" {
 			if data, _ := os.ReadFile(path); len(data) > 400<<10 {
 				data[len(data)/2] ^= 1
@@ -275,9 +179,9 @@ func TestPasswordAndTLS(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "htpasswd"), []byte("ann:"+string(hash)+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	r := startRegistry(t, registryConfig{tls: true, auth: "auth:\n  htpasswd:\n    realm: test\n    path: " + filepath.Join(dir, "htpasswd") + "\n"})
-	trusting, _ := openStore(t, t.TempDir(), "", Options{Credentials: noLogins, CertsDirs: []string{certsDir(t, r.host, r.ca)}})
-	name := r.host + "/app:1"
+	r := registrytest.Start(t, registrytest.Config{TLS: true, Auth: "auth:\n  htpasswd:\n    realm: test\n    path: " + filepath.Join(dir, "htpasswd") + "\n"})
+	trusting, _ := openStore(t, t.TempDir(), "", Options{Credentials: noLogins, CertsDirs: []string{certsDir(t, r.Host, r.CA)}})
+	name := r.Host + "/app:1"
 	ann := Auth{Username: "ann", Password: "secret"}
 	load(t, trusting, dockerArchive(t, "/a", []string{name}, tarOf(t, file{"a", "a"})))
 	if _, err := trusting.Push(t.Context(), name, PullOptions{}); !errors.Is(err, errkind.Denied) {
@@ -286,7 +190,7 @@ func TestPasswordAndTLS(t *testing.T) {
 	if _, err := trusting.Push(t.Context(), name, PullOptions{Auth: ann}); err != nil {
 		t.Fatal(err)
 	}
-	denied := "pull access denied for " + r.host + "/app, repository does not exist or may require 'docker login'"
+	denied := "pull access denied for " + r.Host + "/app, repository does not exist or may require 'docker login'"
 	for what, auth := range map[string]Auth{"no login": {}, "wrong password": {Username: "ann", Password: "wrong"}} {
 		if _, err := trusting.Pull(t.Context(), name, PullOptions{Auth: auth}); !errors.Is(err, errkind.Denied) || !strings.Contains(err.Error(), denied) {
 			t.Errorf("pull with %s: %v, want Denied with %q", what, err, denied)
@@ -296,17 +200,17 @@ func TestPasswordAndTLS(t *testing.T) {
 	if _, err := trusting.Pull(t.Context(), name, PullOptions{Auth: packed}); err != nil {
 		t.Errorf("pull with login: %v", err)
 	}
-	if err := trusting.Login(t.Context(), Auth{Username: "ann", Password: "secret", ServerAddress: r.host}); err != nil {
+	if err := trusting.Login(t.Context(), Auth{Username: "ann", Password: "secret", ServerAddress: r.Host}); err != nil {
 		t.Errorf("login: %v", err)
 	}
-	if err := trusting.Login(t.Context(), Auth{Username: "ann", Password: "wrong", ServerAddress: r.host}); !errors.Is(err, errkind.Denied) {
+	if err := trusting.Login(t.Context(), Auth{Username: "ann", Password: "wrong", ServerAddress: r.Host}); !errors.Is(err, errkind.Denied) {
 		t.Errorf("login with a wrong password: %v, want Denied", err)
 	}
 
 	t.Run("docker's configuration file", func(t *testing.T) {
 		config := t.TempDir()
 		t.Setenv("DOCKER_CONFIG", config)
-		text := fmt.Sprintf(`{"auths":{"https://%s/v1/":{"auth":%q}}}`, r.host, packed.Auth)
+		text := fmt.Sprintf(`{"auths":{"https://%s/v1/":{"auth":%q}}}`, r.Host, packed.Auth)
 		if err := os.WriteFile(filepath.Join(config, "config.json"), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -316,12 +220,12 @@ func TestPasswordAndTLS(t *testing.T) {
 		}
 	})
 	t.Run("wrong authority", func(t *testing.T) {
-		cert, _ := selfSigned(t, t.TempDir())
+		cert, _ := registrytest.SelfSigned(t, t.TempDir())
 		other, err := os.ReadFile(cert)
 		if err != nil {
 			t.Fatal(err)
 		}
-		s, _ := openStore(t, t.TempDir(), "", Options{Credentials: noLogins, CertsDirs: []string{certsDir(t, r.host, other)}})
+		s, _ := openStore(t, t.TempDir(), "", Options{Credentials: noLogins, CertsDirs: []string{certsDir(t, r.Host, other)}})
 		_, err = s.Pull(t.Context(), name, PullOptions{Auth: ann})
 		if !errors.Is(err, errkind.Unavailable) || !strings.Contains(err.Error(), "x509: certificate signed by unknown authority") {
 			t.Errorf("got %v, want Unavailable for an unknown authority", err)
@@ -372,9 +276,9 @@ func TestTokens(t *testing.T) {
 		json.NewEncoder(w).Encode(map[string]any{"token": token, "access_token": token, "expires_in": 300})
 	}))
 	defer issuer.Close()
-	r := startRegistry(t, registryConfig{auth: fmt.Sprintf("auth:\n  token:\n    realm: %s/token\n    service: test\n    issuer: issuer\n    rootcertbundle: %s\n", issuer.URL, bundle)})
+	r := registrytest.Start(t, registrytest.Config{Auth: fmt.Sprintf("auth:\n  token:\n    realm: %s/token\n    service: test\n    issuer: issuer\n    rootcertbundle: %s\n", issuer.URL, bundle)})
 	s, _ := openStore(t, t.TempDir(), "", Options{Credentials: noLogins})
-	name := r.host + "/shop/app:1"
+	name := r.Host + "/shop/app:1"
 	load(t, s, dockerArchive(t, "/a", []string{name}, tarOf(t, file{"a", "a"})))
 	ann := Auth{Username: "ann", Password: "secret"}
 	if _, err := s.Push(t.Context(), name, PullOptions{Auth: ann}); err != nil {
@@ -464,9 +368,9 @@ func TestDockerConfig(t *testing.T) {
 
 // TestPullsOfOneImage pulls one image many times at once, as the pods of one Deployment do.
 func TestPullsOfOneImage(t *testing.T) {
-	r := startRegistry(t, registryConfig{})
+	r := registrytest.Start(t, registrytest.Config{})
 	s, c := openStore(t, t.TempDir(), "", Options{Credentials: noLogins})
-	names := []string{r.host + "/app:1", r.host + "/other:1"}
+	names := []string{r.Host + "/app:1", r.Host + "/other:1"}
 	load(t, s, dockerArchive(t, "/a", names, tarOf(t, file{"a", strings.Repeat("a", 3<<20)}), tarOf(t, file{"b", "b"})))
 	for _, name := range names {
 		if _, err := s.Push(t.Context(), name, PullOptions{}); err != nil {

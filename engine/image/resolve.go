@@ -7,6 +7,7 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/containerd/platforms"
+	"github.com/distribution/reference"
 
 	"github.com/cuppa-project/cuppa/engine/content"
 	"github.com/cuppa-project/cuppa/internal/errkind"
@@ -82,7 +83,7 @@ func find(list []Image, ref string) (Image, error) {
 		}
 		short := ShortName(named.String())
 		for _, img := range list {
-			if slices.Contains(img.Tags, short) || slices.Contains(img.Digests, short) {
+			if slices.Contains(img.Tags, short) || slices.Contains(img.Digests, short) || img.is(named) {
 				return img, nil
 			}
 		}
@@ -104,6 +105,16 @@ func find(list []Image, ref string) (Image, error) {
 		return found[0], nil
 	}
 	return Image{}, errkind.New(errkind.Invalid, "image ID %q is ambiguous: it begins %d images", ref, len(found))
+}
+
+// is says whether a name with a digest means the image although it was never pulled by that digest: it came out of an archive or a build,
+// and has another name in the same repository.
+func (i Image) is(named reference.Named) bool {
+	d, ok := named.(reference.Digested)
+	if !ok || (d.Digest() != i.Target.Digest && d.Digest() != i.Manifest) {
+		return false
+	}
+	return slices.Contains(repositories(i), named.Name())
 }
 
 // noSuchImage words it as docker does: with the tag that was meant.

@@ -39,7 +39,7 @@ func Require(dir string, need int64) error {
 	if room.Free >= want {
 		return nil
 	}
-	return errkind.New(errkind.Exhausted, "no space left on device: %s has %d MiB free, %d MiB are needed (remove images with `cuppa image prune` or `cuppa image rm`, or make room on the disk)",
+	return errkind.New(errkind.Exhausted, "no space left on device: %s has %d MiB free, %d MiB are needed (remove images with `cuppa image rm`, or make room on the disk)",
 		dir, room.Free>>20, want>>20)
 }
 

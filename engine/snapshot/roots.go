@@ -36,6 +36,12 @@ type Roots struct {
 	Volatile bool
 }
 
+// IsRoot tells the roots of containers from other layers.
+func IsRoot(info snapshots.Info) bool {
+	_, ok := info.Labels[labelImage]
+	return ok
+}
+
 func rootKey(key string) string { return "root/" + key }
 
 // Prepare makes the root of key on top of the layer chain and returns how to mount it. A second call returns the same root.

@@ -39,19 +39,19 @@ type Program struct {
 
 // Runtime is a container runtime and image store in memory.
 type Runtime struct {
-	cri.RuntimeService      // what is not implemented panics, and a test that needs it should say so
-	mu                      sync.Mutex
-	serial                  int
-	sandboxes               map[string]*sandbox
-	containers              map[string]*container
-	images                  map[string]*runtimeapi.Image
-	registry                map[string]bool
-	programs                map[string]func(attempt uint32) Program
-	subscribers             map[int]chan *runtimeapi.ContainerEventResponse
-	log                     []string
-	nextIP                  int
-	PullDelay, SandboxDelay time.Duration
-	SandboxError            error
+	cri.RuntimeService // what is not implemented panics, and a test that needs it should say so
+	mu                 sync.Mutex
+	serial             int
+	sandboxes          map[string]*sandbox
+	containers         map[string]*container
+	images             map[string]*runtimeapi.Image
+	registry           map[string]bool
+	programs           map[string]func(attempt uint32) Program
+	subscribers        map[int]chan *runtimeapi.ContainerEventResponse
+	log                []string
+	nextIP             int
+	pullDelay          time.Duration
+	sandboxError       error
 }
 
 type sandbox struct {
@@ -91,6 +91,20 @@ func (r *Runtime) Offer(name string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.registry[name] = true
+}
+
+// SlowPulls makes every pull take a while.
+func (r *Runtime) SlowPulls(delay time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.pullDelay = delay
+}
+
+// FailSandboxes makes every new sandbox fail; nil: none.
+func (r *Runtime) FailSandboxes(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.sandboxError = err
 }
 
 // SetUser makes an image run as a user.
@@ -214,13 +228,13 @@ func wait(ctx context.Context, d time.Duration) error {
 
 // RunPodSandbox implements cri.RuntimeService.
 func (r *Runtime) RunPodSandbox(ctx context.Context, config *runtimeapi.PodSandboxConfig, _ string) (string, error) {
-	if err := wait(ctx, r.SandboxDelay); err != nil {
-		return "", err
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.SandboxError != nil {
-		return "", r.SandboxError
+	if err := ctx.Err(); err != nil {
+		return "", err
+	}
+	if r.sandboxError != nil {
+		return "", r.sandboxError
 	}
 	for _, s := range r.sandboxes {
 		if s.config.Metadata.Uid == config.Metadata.Uid && s.config.Metadata.Attempt == config.Metadata.Attempt {
@@ -600,7 +614,10 @@ func (r *Runtime) ListImages(context.Context, *runtimeapi.ImageFilter) ([]*runti
 
 // PullImage implements cri.ImageManagerService.
 func (r *Runtime) PullImage(ctx context.Context, spec *runtimeapi.ImageSpec, auth *runtimeapi.AuthConfig, _ *runtimeapi.PodSandboxConfig) (string, error) {
-	if err := wait(ctx, r.PullDelay); err != nil {
+	r.mu.Lock()
+	delay := r.pullDelay
+	r.mu.Unlock()
+	if err := wait(ctx, delay); err != nil {
 		return "", err
 	}
 	r.mu.Lock()

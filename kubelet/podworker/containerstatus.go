@@ -72,8 +72,7 @@ func CrashMessage(pod *corev1.Pod, container string, delay time.Duration) string
 // absent describes a container that the runtime does not have: one that never was, or one whose record is lost.
 func (d *describer) absent(out corev1.ContainerStatus, c *corev1.Container, before []corev1.ContainerStatus, init bool) corev1.ContainerStatus {
 	i := slices.IndexFunc(before, func(s corev1.ContainerStatus) bool { return s.Name == c.Name })
-	known := i >= 0 && before[i].ContainerID != ""
-	if known {
+	if i >= 0 {
 		old := before[i]
 		out.RestartCount, out.LastTerminationState = old.RestartCount, old.LastTerminationState
 		switch {

@@ -57,8 +57,9 @@ func (p *planner) stopContainers() bool {
 		if !any {
 			p.stop(*sidecars[i], min(p.grace(), left), "Stopping container "+sidecars[i].Name)
 		} else {
-			p.plan.wake(p.Now.Add(max(left, time.Millisecond)))
-			if left <= 0 {
+			if left > 0 {
+				p.plan.wake(p.Now.Add(left))
+			} else {
 				p.stop(*sidecars[i], 0, "Stopping container "+sidecars[i].Name)
 			}
 		}

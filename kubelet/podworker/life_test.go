@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -354,7 +355,10 @@ func TestRestartOfTheAgentAdoptsEverything(t *testing.T) {
 			p.Spec.Containers = append(p.Spec.Containers, corev1.Container{Name: "other", Image: "app:1"})
 			p.Spec.Containers[0].ReadinessProbe = &corev1.Probe{ProbeHandler: corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: []string{"ok"}}}, PeriodSeconds: 5}
 		}))
-		w.create(newPod("job", func(p *corev1.Pod) { p.Spec.RestartPolicy = corev1.RestartPolicyNever; p.Spec.Containers[0].Name = "task" }))
+		w.create(newPod("job", func(p *corev1.Pod) {
+			p.Spec.RestartPolicy = corev1.RestartPolicyNever
+			p.Spec.Containers[0].Name = "task"
+		}))
 		w.create(newPod("gone"))
 		after(time.Second)
 		before := w.doings()
@@ -502,9 +506,10 @@ func TestVolumesFollowTheirObjects(t *testing.T) {
 
 func TestStatusIsNeverLost(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
-		broken := true
+		var broken atomic.Bool
+		broken.Store(true)
 		w.cluster.Fail = func(verb, resource, _ string) error {
-			if broken && verb == "patch" && resource == "pods" {
+			if broken.Load() && verb == "patch" && resource == "pods" {
 				return errors.New("no route to host")
 			}
 			return nil
@@ -514,7 +519,7 @@ func TestStatusIsNeverLost(t *testing.T) {
 		if got := w.pod("web").Status.Phase; got != "" {
 			t.Fatalf("phase %q although nothing could be written", got)
 		}
-		broken = false
+		broken.Store(false)
 		after(15 * time.Second)
 		if got := w.pod("web").Status.Phase; got != corev1.PodRunning {
 			t.Errorf("phase %q after the API came back", got)
@@ -550,7 +555,7 @@ func TestStartFailures(t *testing.T) {
 		if got == nil || got.Reason != "RunContainerError" || !strings.Contains(got.Message, "executable file not found") {
 			t.Errorf("waiting: %+v", got)
 		}
-		w.runtime.SandboxError = errors.New("no addresses left")
+		w.runtime.FailSandboxes(errors.New("no addresses left"))
 		w.create(newPod("stuck"))
 		after(5 * time.Second)
 		if !slices.Contains(w.events(), "FailedCreatePodSandBox") {
@@ -561,10 +566,11 @@ func TestStartFailures(t *testing.T) {
 
 func TestProbesRestartAndReady(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
-		healthy, isReady := true, false
+		var healthy, isReady atomic.Bool
+		healthy.Store(true)
 		w.runtime.Program("app", func(uint32) kubelettest.Program {
 			return kubelettest.Program{Exec: func(cmd []string) (string, int) {
-				ok := cmd[0] == "live" && healthy || cmd[0] == "ready" && isReady
+				ok := cmd[0] == "live" && healthy.Load() || cmd[0] == "ready" && isReady.Load()
 				return "", map[bool]int{true: 0, false: 1}[ok]
 			}}
 		})
@@ -578,14 +584,14 @@ func TestProbesRestartAndReady(t *testing.T) {
 		if pod := w.pod("web"); pod.Status.Phase != corev1.PodRunning || ready(pod) != corev1.ConditionFalse {
 			t.Fatalf("phase %s ready %s, want Running and not ready", pod.Status.Phase, ready(pod))
 		}
-		isReady = true
+		isReady.Store(true)
 		after(1100 * time.Millisecond)
 		if pod := w.pod("web"); ready(pod) != corev1.ConditionTrue {
 			t.Errorf("not ready after the probe succeeded")
 		}
-		healthy = false
+		healthy.Store(false)
 		after(3500 * time.Millisecond)
-		healthy = true
+		healthy.Store(true)
 		got := status(w.pod("web"), "app")
 		if got.RestartCount != 1 {
 			t.Errorf("restart count %d after a failed liveness probe\n%v", got.RestartCount, w.doings())
@@ -598,14 +604,14 @@ func TestProbesRestartAndReady(t *testing.T) {
 
 func TestStartupProbeHoldsTheOthersBack(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
-		up := false
-		asked := 0
+		var up atomic.Bool
+		var asked atomic.Int32
 		w.runtime.Program("app", func(uint32) kubelettest.Program {
 			return kubelettest.Program{Exec: func(cmd []string) (string, int) {
 				if cmd[0] == "live" {
-					asked++
+					asked.Add(1)
 				}
-				return "", map[bool]int{true: 0, false: 1}[up]
+				return "", map[bool]int{true: 0, false: 1}[up.Load()]
 			}}
 		})
 		w.create(newPod("web", func(p *corev1.Pod) {
@@ -617,13 +623,13 @@ func TestStartupProbeHoldsTheOthersBack(t *testing.T) {
 		}))
 		after(20 * time.Second)
 		got := status(w.pod("web"), "app")
-		if asked != 0 || got.Ready || got.Started == nil || *got.Started {
-			t.Errorf("before it has started: %d liveness probes, %+v", asked, got)
+		if asked.Load() != 0 || got.Ready || got.Started == nil || *got.Started {
+			t.Errorf("before it has started: %d liveness probes, %+v", asked.Load(), got)
 		}
-		up = true
+		up.Store(true)
 		after(3 * time.Second)
-		if got := status(w.pod("web"), "app"); asked == 0 || !got.Ready || !*got.Started {
-			t.Errorf("after it has started: %d liveness probes, %+v", asked, got)
+		if got := status(w.pod("web"), "app"); asked.Load() == 0 || !got.Ready || !*got.Started {
+			t.Errorf("after it has started: %d liveness probes, %+v", asked.Load(), got)
 		}
 	})
 }
@@ -663,7 +669,7 @@ func TestPostStartHookHoldsBackTheNext(t *testing.T) {
 
 func TestDeletionDuringPull(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
-		w.runtime.PullDelay = time.Hour
+		w.runtime.SlowPulls(time.Hour)
 		w.runtime.Offer("slow:1")
 		w.create(newPod("web", func(p *corev1.Pod) { p.Spec.Containers[0].Image = "slow:1" }))
 		after(time.Second)

@@ -217,8 +217,8 @@ func (p *planner) start(c *corev1.Container, attempt uint32, restart bool) {
 	retry := p.Memory.Start[c.Name]
 	if retry.Until.After(p.Now) {
 		p.plan.wake(retry.Until)
-		if retry.Reason == ReasonErrImagePull {
-			p.plan.wake(retry.Since.Add(imagePullShown))
+		if shown := retry.Since.Add(imagePullShown); retry.Reason == ReasonErrImagePull && shown.After(p.Now) {
+			p.plan.wake(shown)
 		}
 		return
 	}
@@ -236,7 +236,7 @@ func (p *planner) stop(c observe.Container, grace time.Duration, reason string) 
 func (p *planner) recordedAttempt(name string) uint32 {
 	for _, list := range [][]corev1.ContainerStatus{p.Pod.Status.InitContainerStatuses, p.Pod.Status.ContainerStatuses} {
 		for _, s := range list {
-			if s.Name == name && s.ContainerID != "" {
+			if s.Name == name && (s.ContainerID != "" || s.LastTerminationState.Terminated != nil) {
 				return uint32(s.RestartCount) + 1
 			}
 		}

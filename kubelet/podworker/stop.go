@@ -20,7 +20,7 @@ func stopContainer(ctx context.Context, w *Worker, in Input, a Action) func(*Mem
 	w.containerEvent(in.Pod, a.Name, corev1.EventTypeNormal, "Killing", a.Reason)
 	deadline := time.Now().Add(a.Grace)
 	spec := containerOf(in.Pod, a.Name)
-	if spec != nil && spec.Lifecycle != nil && spec.Lifecycle.PreStop != nil && a.Grace > 0 {
+	if spec != nil && spec.Lifecycle != nil && spec.Lifecycle.PreStop != nil && a.Grace > 0 && !waived(in.Pod, spec.Lifecycle.PreStop) {
 		hookCtx, cancel := context.WithDeadline(ctx, deadline)
 		err := w.hook(hookCtx, in, spec, a.ID, spec.Lifecycle.PreStop)
 		cancel()
@@ -40,6 +40,13 @@ func stopContainer(ctx context.Context, w *Worker, in Input, a Action) func(*Mem
 		pause(ctx, firstRetry)
 	}
 	return nil
+}
+
+// waived is true of a hook that only sleeps, when the pod was deleted with less grace than its own: such a hook gives the network time to
+// send requests elsewhere, and whoever is in a hurry, because everything goes, has no use for that.
+func waived(pod *corev1.Pod, hook *corev1.LifecycleHandler) bool {
+	own, given := pod.Spec.TerminationGracePeriodSeconds, pod.DeletionGracePeriodSeconds
+	return hook.Sleep != nil && own != nil && given != nil && *given < *own
 }
 
 // leastGrace is what a container has left for its signal when its hook used up the grace.

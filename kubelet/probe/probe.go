@@ -153,6 +153,9 @@ func withDefaults(p *corev1.Probe) *corev1.Probe {
 	return &out
 }
 
+// firstEager is the pause before the second attempt at a container that has just started.
+const firstEager = 10 * time.Millisecond
+
 func (s *Set) loop(ctx context.Context, t Target, kind Kind, spec *corev1.Probe, done chan struct{}) {
 	first := t.Container.StartedAt.Add(time.Duration(spec.InitialDelaySeconds) * time.Second)
 	if !sleep(ctx, time.Until(first)) {
@@ -160,12 +163,23 @@ func (s *Set) loop(ctx context.Context, t Target, kind Kind, spec *corev1.Probe,
 	}
 	counter := counter{success: spec.SuccessThreshold, failure: spec.FailureThreshold}
 	period := time.Duration(spec.PeriodSeconds) * time.Second
+	// A container that has just started is often ready within milliseconds. Until a readiness or startup probe has succeeded once, a failure is
+	// followed by quicker attempts at growing intervals, which count for nothing; the period is the longest of them.
+	eager := firstEager
 	for {
 		began := time.Now()
 		_, err := s.Handler.Do(ctx, t, spec)
 		if ctx.Err() != nil {
 			return
 		}
+		if err != nil && kind != Liveness && eager < period {
+			if !sleep(ctx, eager) {
+				return
+			}
+			eager *= 2
+			continue
+		}
+		eager = period
 		if err != nil {
 			s.Unhealthy(t, kind, fmt.Sprintf("%s probe failed: %v", kind, err))
 		}

@@ -74,12 +74,12 @@ func start(t testing.TB, resolvConf string) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	run(t, s.Run)
+	untilEnd(t, s.Run)
 	return &fixture{t: t, zone: z, server: s, addr: fmt.Sprintf("127.0.0.1:%d", port)}
 }
 
-// run runs fn until the test ends, and waits for it.
-func run(t testing.TB, fn func(context.Context) error) {
+// untilEnd runs fn until the test ends, and waits for it.
+func untilEnd(t testing.TB, fn func(context.Context) error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() {

@@ -22,12 +22,14 @@ import (
 // update is one line to the server.
 type update struct {
 	Reset   bool                `json:"reset,omitempty"`
-	Changes map[string]*Service `json:"changes"`
+	Changes map[string]*Service `json:"changes,omitempty"`
+	Quit    bool                `json:"quit,omitempty"` // end the process
 }
 
 // result is the line back.
 type result struct {
 	Error string `json:"error,omitempty"`
+	Build string `json:"build,omitempty"`
 }
 
 // saveAfter lets a burst of changes settle before the file is written.
@@ -81,20 +83,25 @@ func (z *Zone) save(path string) error {
 	return os.Rename(path+".new", path)
 }
 
-// ServeFeed takes updates of the zone on a unix socket until ctx ends.
+// feed takes updates of a zone.
+type feed struct {
+	zone  *Zone
+	build string // told to clients
+	quit  func() // ends the process
+	log   *slog.Logger
+}
+
+// ServeFeed takes updates of the zone on a unix socket until ctx ends. A socket that is there already is replaced.
 func ServeFeed(ctx context.Context, socket string, z *Zone, log *slog.Logger) error {
+	return (&feed{zone: z, quit: func() {}, log: log}).serve(ctx, socket)
+}
+
+func (f *feed) serve(ctx context.Context, socket string) error {
 	if err := os.MkdirAll(filepath.Dir(socket), 0o755); err != nil {
 		return fmt.Errorf("serve DNS feed: %w", err)
 	}
-	if err := os.Remove(socket); err != nil && !os.IsNotExist(err) {
-		return fmt.Errorf("serve DNS feed: %w", err)
-	}
-	l, err := net.Listen("unix", socket)
+	l, err := listenUnix(socket)
 	if err != nil {
-		return fmt.Errorf("serve DNS feed: %w", err)
-	}
-	if err := os.Chmod(socket, 0o600); err != nil {
-		l.Close()
 		return fmt.Errorf("serve DNS feed: %w", err)
 	}
 	var wg sync.WaitGroup
@@ -114,22 +121,49 @@ func ServeFeed(ctx context.Context, socket string, z *Zone, log *slog.Logger) er
 			defer c.Close()
 			stop := context.AfterFunc(ctx, func() { c.Close() })
 			defer stop()
-			if err := takeUpdates(c, z); err != nil && ctx.Err() == nil {
-				log.Error("take DNS update", "err", err)
+			if err := f.take(c); err != nil && ctx.Err() == nil {
+				f.log.Error("take DNS update", "err", err)
 			}
 		})
 	}
 }
 
-func takeUpdates(c net.Conn, z *Zone) error {
+// listenUnix puts the socket in place by rename: a client finds the old one or the new one, never none. It is not removed at the end, because by
+// then it may be a successor's.
+func listenUnix(socket string) (net.Listener, error) {
+	tmp := socket + ".new"
+	if err := os.Remove(tmp); err != nil && !os.IsNotExist(err) {
+		return nil, err
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: tmp, Net: "unix"})
+	if err != nil {
+		return nil, err
+	}
+	l.SetUnlinkOnClose(false)
+	if err := errors.Join(os.Chmod(tmp, 0o600), os.Rename(tmp, socket)); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+func (f *feed) take(c net.Conn) error {
 	in, out := json.NewDecoder(bufio.NewReader(c)), json.NewEncoder(c)
 	for in.More() {
 		var u update
 		if err := in.Decode(&u); err != nil {
 			return errors.Join(err, out.Encode(result{Error: err.Error()}))
 		}
-		if err := out.Encode(result{Error: message(z.Update(u.Changes, u.Reset))}); err != nil {
+		var err error
+		if len(u.Changes) > 0 || u.Reset {
+			err = f.zone.Update(u.Changes, u.Reset)
+		}
+		if err := out.Encode(result{Error: message(err), Build: f.build}); err != nil {
 			return err
+		}
+		if u.Quit {
+			f.quit()
+			return nil
 		}
 	}
 	return nil
@@ -148,7 +182,6 @@ type Remote struct {
 
 	mu   sync.Mutex
 	conn net.Conn
-	in   *json.Decoder
 }
 
 // Update sends changes to the other process and waits until they are in force.
@@ -172,22 +205,28 @@ func (r *Remote) exchange(u update) error {
 		if err != nil {
 			return err
 		}
-		r.conn, r.in = c, json.NewDecoder(c)
+		r.conn = c
 	}
-	if err := r.conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
-		return err
-	}
-	if err := json.NewEncoder(r.conn).Encode(u); err != nil {
-		return err
-	}
+	_, err := tell(r.conn, u)
+	return err
+}
+
+// tell sends one line and reads the one that answers it.
+func tell(c net.Conn, u update) (result, error) {
 	var res result
-	if err := r.in.Decode(&res); err != nil {
-		return err
+	if err := c.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		return res, err
+	}
+	if err := json.NewEncoder(c).Encode(u); err != nil {
+		return res, err
+	}
+	if err := json.NewDecoder(c).Decode(&res); err != nil {
+		return res, err
 	}
 	if res.Error != "" {
-		return errors.New(res.Error)
+		return res, errors.New(res.Error)
 	}
-	return nil
+	return res, nil
 }
 
 func (r *Remote) close() {

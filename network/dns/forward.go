@@ -323,6 +323,9 @@ func answers(got, asked []byte) bool {
 
 // upstreams reads the host's resolvers, again when the file has changed. Our own address is not one of them.
 func (f *forwarder) upstreams() []netip.AddrPort {
+	if len(f.cfg.Upstreams) > 0 {
+		return f.cfg.Upstreams
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if time.Since(f.checked) < reread {

@@ -30,6 +30,8 @@ type Config struct {
 	Ranges []netip.Prefix
 	// ResolvConf names the file with the resolvers for all other names. Default /etc/resolv.conf. It is read again when it changes.
 	ResolvConf string
+	// Upstreams, if given, are asked instead of those in ResolvConf.
+	Upstreams []netip.AddrPort
 	// Sockets per address. Default: one per processor.
 	Sockets int
 	Log     *slog.Logger
@@ -46,10 +48,10 @@ type Server struct {
 
 // Limits of what clients can make the server hold.
 const (
-	maxWaiting  = 1024
-	maxTCP      = 256
-	tcpIdle     = 10 * time.Second
-	tcpMessage  = 65535
+	maxWaiting = 1024
+	maxTCP     = 256
+	tcpIdle    = 10 * time.Second
+	tcpMessage = 65535
 )
 
 // New opens the server's sockets. An address in use is an error of kind Exists.
@@ -74,17 +76,22 @@ func New(cfg Config) (*Server, error) {
 	return s, nil
 }
 
+// prepare lets several sockets share an address: those of one server, and those of the server that takes over from it. The address may be bound
+// before the node has it.
+func prepare(_, _ string, c syscallConn) error {
+	var opt error
+	if err := c.Control(func(fd uintptr) {
+		opt = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+		_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 1<<20)
+		_ = unix.SetsockoptInt(int(fd), unix.SOL_IP, unix.IP_FREEBIND, 1) // serves IPv6 sockets too
+	}); err != nil {
+		return err
+	}
+	return opt
+}
+
 func (s *Server) listen() error {
-	shared := net.ListenConfig{Control: func(_, _ string, c syscallConn) error {
-		var opt error
-		if err := c.Control(func(fd uintptr) {
-			opt = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
-			_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 1<<20)
-		}); err != nil {
-			return err
-		}
-		return opt
-	}}
+	shared := net.ListenConfig{Control: prepare}
 	for _, addr := range s.cfg.Addresses {
 		for range s.cfg.Sockets {
 			c, err := shared.ListenPacket(context.Background(), "udp", addr.String())
@@ -93,7 +100,7 @@ func (s *Server) listen() error {
 			}
 			s.udp = append(s.udp, c.(*net.UDPConn))
 		}
-		l, err := net.Listen("tcp", addr.String())
+		l, err := shared.Listen(context.Background(), "tcp", addr.String())
 		if err != nil {
 			return err
 		}

@@ -116,6 +116,26 @@ func (c *Conn) Delete(f Family, name string) error {
 	})
 }
 
+// Exists says whether there is a table of the name.
+func (c *Conn) Exists(f Family, name string) (bool, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	b := &batch{family: f, table: name, seq: c.seq, first: c.seq}
+	b.message(unix.NFT_MSG_GETTABLE, unix.NLM_F_ACK, "look for table "+name, func() { b.str(unix.NFTA_TABLE_NAME, name) })
+	c.seq = b.seq + 1
+	if err := c.send(b.buf); err != nil {
+		return false, explain("look for table "+name, err)
+	}
+	err := c.receive(b, b.first)
+	if errors.Is(err, unix.ENOENT) {
+		return false, nil
+	}
+	if err != nil {
+		return false, explain("look for table "+name, err)
+	}
+	return true, nil
+}
+
 func (b *batch) contents(t Table, u Update, sets []Set) error {
 	verdicts := map[string]bool{}
 	for _, s := range t.Sets {

@@ -71,10 +71,14 @@ func scope(all []Endpoint, f nft.Family, localOnly bool) target {
 }
 
 // openPorts are the ports of the node that lead to the Service's port. A Service without a cluster address of the family has none: in a
-// family that it does not serve, the port is other people's.
+// family that it does not serve, the port is other people's. (A pod's host port has no cluster address at all; it serves its endpoints' families.)
 func openPorts(l layout, s *Service, p Port) []uint16 {
 	var open []uint16
-	if !slices.ContainsFunc(s.ClusterIPs, l.has) {
+	serves := slices.ContainsFunc(s.ClusterIPs, l.has)
+	if len(s.ClusterIPs) == 0 {
+		serves = slices.ContainsFunc(p.Endpoints, func(e Endpoint) bool { return l.has(e.Addr()) })
+	}
+	if !serves {
 		return nil
 	}
 	if p.NodePort != 0 {

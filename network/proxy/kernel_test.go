@@ -381,7 +381,8 @@ func TestUDPFollowsItsEndpoints(t *testing.T) {
 	w := newWorld(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
-	wg.Go(func() { w.proxy.Run(ctx) })
+	running := w.proxy
+	wg.Go(func() { running.Run(ctx) })
 	defer wg.Wait()
 	defer cancel()
 	a, b, client := w.pod("a"), w.pod("b"), w.pod("client")
@@ -401,7 +402,8 @@ func TestUDPFollowsItsEndpoints(t *testing.T) {
 	})
 	// Also when the change happened while nobody watched.
 	w.open()
-	wg.Go(func() { w.proxy.Run(ctx) })
+	again := w.proxy
+	wg.Go(func() { again.Run(ctx) })
 	w.sync(svc(nil, a))
 	eventually(t, "the same socket reaches a", func() bool {
 		name, _, err := netnstest.AskOn(c)
@@ -522,8 +524,16 @@ func TestFlushedTablesAreLoadedAgain(t *testing.T) {
 	must(t, c.Flush())
 	w.sync(svc(nil, b))
 	if name, _, err := netnstest.Ask(w.node, "10.43.0.5:8000"); err != nil || name != "b" {
-		t.Errorf("got %q, %v", name, err)
+		t.Errorf("after a change: got %q, %v", name, err)
 	}
+	// And without a change, when they are next looked for.
+	c.FlushRuleset()
+	must(t, c.Flush())
+	w.proxy.Mend()
+	if name, _, err := netnstest.Ask(w.node, "10.43.0.5:8000"); err != nil || name != "b" {
+		t.Errorf("after a look: got %q, %v", name, err)
+	}
+	w.proxy.Mend() // nothing to do
 }
 
 func TestCleanupLeavesNoTable(t *testing.T) {

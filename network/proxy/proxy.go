@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/cuppa-project/cuppa/internal/errkind"
 	"github.com/cuppa-project/cuppa/network/ipam"
@@ -29,7 +30,7 @@ type Config struct {
 	Log *slog.Logger
 }
 
-// Proxy keeps the kernel's tables in step with Services. Sync may be called from one goroutine at a time.
+// Proxy keeps the kernel's tables in step with Services. Its methods may be called from several goroutines.
 type Proxy struct {
 	cfg  Config
 	conn *nft.Conn
@@ -169,14 +170,44 @@ func (p *Proxy) Cleanup() error {
 	return errors.Join(errs...)
 }
 
-// Run cleans conntrack after changes until ctx ends: entries of UDP and SCTP outlive the endpoint they lead to.
+// lookEvery is how often the tables are looked for: restarting a firewall service may flush everybody's.
+const lookEvery = 5 * time.Second
+
+// Run cleans conntrack after changes until ctx ends (entries of UDP and SCTP outlive the endpoint they lead to), and loads the tables
+// again if somebody removed them.
 func (p *Proxy) Run(ctx context.Context) error {
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case c := <-p.work:
 			p.forget(c)
+		case <-look.C:
+			p.Mend()
 		}
+	}
+}
+
+// Mend loads tables that have gone missing.
+func (p *Proxy) Mend() {
+	p.mu.Lock()
+	gone := false
+	for _, s := range p.states {
+		there, err := p.conn.Exists(s.layout.family, p.cfg.Table)
+		gone = gone || err == nil && !there
+	}
+	gone = gone && p.loaded
+	if gone {
+		p.loaded = false
+	}
+	p.mu.Unlock()
+	if !gone {
+		return
+	}
+	p.cfg.Log.Error("somebody removed the Service tables, loading them again", "table", p.cfg.Table)
+	if err := p.Sync(nil); err != nil {
+		p.cfg.Log.Error("load Service tables", "err", err)
 	}
 }

@@ -36,7 +36,7 @@ func sources(t *testing.T) []source {
 		if d.IsDir() {
 			name := d.Name()
 			_, nested := os.Stat(filepath.Join(path, "go.mod"))
-			if rel != "." && (name == "testdata" || strings.HasPrefix(name, ".") || strings.HasPrefix(name, "tmp") || nested == nil) {
+			if rel != "." && (name == "testdata" || strings.HasPrefix(name, ".") || strings.HasPrefix(name, "_") || strings.HasPrefix(name, "tmp") || nested == nil) {
 				return fs.SkipDir
 			}
 			return nil

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/cuppa-project/cuppa/apiserver/storage/etcd"
 	"github.com/cuppa-project/cuppa/internal/errkind"
@@ -240,4 +241,28 @@ func writeForever(t *testing.T, dir string) {
 		})
 	}
 	wg.Wait()
+}
+
+// TestUseAfterTheEnd holds that nobody hangs who still uses the store while it goes away.
+func TestUseAfterTheEnd(t *testing.T) {
+	store, stop := start(t, embedded(t, etcd.EmbeddedConfig{Unsafe: true}))
+	watch := store.Watch(t.Context(), "/registry/", 0)
+	stop()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	_, err := store.Create(ctx, "/registry/a", nil)
+	if !errors.Is(err, errkind.Unavailable) || ctx.Err() != nil {
+		t.Errorf("create after the end: %v, want Unavailable at once", err)
+	}
+	select {
+	case batch := <-watch:
+		if !errors.Is(batch.Err, errkind.Unavailable) {
+			t.Errorf("the watch ends with %v, want Unavailable", batch.Err)
+		}
+	case <-ctx.Done():
+		t.Error("the watch does not end")
+	}
+	if batch, ok := <-watch; ok {
+		t.Errorf("%+v after the watch's end", batch)
+	}
 }

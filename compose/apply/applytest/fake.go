@@ -7,6 +7,7 @@ package applytest
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -39,7 +40,7 @@ type Behaviour struct {
 // Fake is the cluster. Its fields are set before use.
 type Fake struct {
 	Now        time.Time
-	Behaviours map[string]Behaviour // by service
+	Behaviours map[string]Behaviour // by service; "run SERVICE" for one-off containers
 	LogLines   map[string]string    // by service
 	FailAfter  int                  // every write after this many fails; 0 is never
 
@@ -49,13 +50,14 @@ type Fake struct {
 	objects  map[string]plan.Object // kind/namespace/name
 	pods     map[string]*corev1.Pod // namespace/name
 	serial   int
+	starts   map[string]int // how often each container was started
 	watchers map[int]chan apply.PodEvent
 }
 
 // New returns an empty cluster.
 func New() *Fake {
 	return &Fake{Now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Behaviours: map[string]Behaviour{}, LogLines: map[string]string{},
-		ns: map[string]*corev1.Namespace{}, objects: map[string]plan.Object{}, pods: map[string]*corev1.Pod{}, watchers: map[int]chan apply.PodEvent{}}
+		ns: map[string]*corev1.Namespace{}, objects: map[string]plan.Object{}, pods: map[string]*corev1.Pod{}, watchers: map[int]chan apply.PodEvent{}, starts: map[string]int{}}
 }
 
 // Writes returns the changes so far, one line each, and forgets them.
@@ -257,9 +259,13 @@ func (f *Fake) newPod(d *appsv1.Deployment, number int) *corev1.Pod {
 func (f *Fake) start(pod *corev1.Pod) {
 	pod.CreationTimestamp = metav1.NewTime(f.Now)
 	f.pods[pod.Namespace+"/"+pod.Name] = pod
-	b := f.Behaviours[pod.Labels[api.LabelService]]
+	service := pod.Labels[api.LabelService]
+	if pod.Labels[api.LabelOneOff] == "true" {
+		service = "run " + pod.Labels[plan.LabelRunService]
+	}
+	b := f.Behaviours[service]
 	status := corev1.ContainerStatus{Name: pod.Spec.Containers[0].Name, Image: pod.Spec.Containers[0].Image,
-		ContainerID: fmt.Sprintf("cuppa://%064d", f.serial)}
+		ContainerID: "cuppa://" + f.containerID(pod)}
 	pod.Status.Phase = corev1.PodRunning
 	switch {
 	case len(pod.Spec.SchedulingGates) > 0 && !f.dependenciesMet(pod):
@@ -297,6 +303,24 @@ func (f *Fake) lift(namespace string) {
 			f.start(pod)
 		}
 	}
+}
+
+// containerID is new for each start of a container, and the same in every run of a test.
+func (f *Fake) containerID(pod *corev1.Pod) string {
+	who := pod.Namespace + "/" + pod.Labels[api.LabelService] + "/" + pod.Labels[api.LabelNumber]
+	f.starts[who]++
+	return fmt.Sprintf("%x", sha256.Sum256(fmt.Appendf(nil, "%s/%d", who, f.starts[who])))
+}
+
+// Projects implements apply.Projects.
+func (f *Fake) Projects(context.Context) ([]*corev1.Namespace, error) {
+	f.lock.Lock()
+	defer f.lock.Unlock()
+	var out []*corev1.Namespace
+	for _, name := range slices.Sorted(maps.Keys(f.ns)) {
+		out = append(out, f.ns[name].DeepCopy())
+	}
+	return out, nil
 }
 
 func (f *Fake) dependenciesMet(pod *corev1.Pod) bool {

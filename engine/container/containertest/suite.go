@@ -255,26 +255,13 @@ func testAttach(t *testing.T, s Subject) {
 	done := make(chan error, 1)
 	attached := make(chan struct{})
 	go func() {
-		close(attached)
-		done <- s.Runtime.Attach(t.Context(), "c1", container.Streams{Stdout: &out, Stderr: &bad})
+		done <- s.Runtime.Attach(t.Context(), "c1", container.Streams{Stdout: &out, Stderr: &bad, Attached: func() { close(attached) }})
 	}()
 	<-attached
-	waitAttached(t, s)
 	must(t, "start", s.Runtime.Start(t.Context(), "c1"))
 	must(t, "attach", <-done)
 	if out.String() != "out\n" || bad.String() != "bad\n" {
 		t.Errorf("attach gave stdout %q and stderr %q", out.String(), bad.String())
-	}
-}
-
-// waitAttached gives an attach in another goroutine the time to arrive: nothing tells its caller that it has.
-func waitAttached(t *testing.T, s Subject) {
-	t.Helper()
-	for range 20 {
-		if _, err := s.Runtime.List(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(2 * time.Millisecond)
 	}
 }
 
@@ -286,8 +273,11 @@ func testAttachStdin(t *testing.T, s Subject) {
 	r, w := io.Pipe()
 	var out bytes.Buffer
 	done := make(chan error, 1)
-	go func() { done <- s.Runtime.Attach(t.Context(), "c1", container.Streams{Stdin: r, Stdout: &out}) }()
-	waitAttached(t, s)
+	attached := make(chan struct{})
+	go func() {
+		done <- s.Runtime.Attach(t.Context(), "c1", container.Streams{Stdin: r, Stdout: &out, Attached: func() { close(attached) }})
+	}()
+	<-attached
 	io.WriteString(w, "hello")
 	w.Close()
 	must(t, "attach", <-done)

@@ -1,3 +1,5 @@
+//go:build cgo
+
 package server
 
 import (
@@ -98,7 +100,7 @@ func (s *Server) vanished(c *ctr) {
 		st.Error = "ended while no supervisor was running; its exit code is lost"
 	})
 	close(c.exited)
-	if err := errors.Join(s.save(c, true), s.release(c)); err != nil {
+	if err := errors.Join(s.save(c), s.release(c)); err != nil {
 		s.log.Warn("container not cleared up", "container", c.spec.ID, "err", err)
 	}
 }

@@ -1,3 +1,5 @@
+//go:build cgo
+
 package server
 
 import (
@@ -7,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"time"
 
@@ -14,10 +17,12 @@ import (
 	_ "github.com/opencontainers/cgroups/devices" // plugs the device rules into the cgroup manager
 	"github.com/opencontainers/cgroups/manager"
 	"github.com/opencontainers/runc/libcontainer"
+	"github.com/opencontainers/runc/libcontainer/configs"
 	"github.com/opencontainers/runc/libcontainer/specconv"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/cuppa-project/cuppa/engine/container"
+	"github.com/cuppa-project/cuppa/engine/seccomp"
 	"github.com/cuppa-project/cuppa/engine/supervisor/wire"
 	"github.com/cuppa-project/cuppa/internal/errkind"
 )
@@ -25,6 +30,7 @@ import (
 // ctr is one container. Its operations exclude each other by op; what others may look at at any time is under mu.
 type ctr struct {
 	spec   container.Spec // its OCI part changes: read it by oci
+	filter string         // compiled system call filter, or ""; the specification's own, which is twenty times its size, is dropped
 	io     *stdio
 	exited chan struct{} // closed when the exit is recorded
 
@@ -71,8 +77,8 @@ func (s *Server) rootDir(id string) string { return filepath.Join(s.cfg.RunDir, 
 func (s *Server) runcDir() string          { return filepath.Join(s.cfg.RunDir, "runc") }
 func (s *Server) pipeDir(id string) string { return filepath.Join(s.cfg.RunDir, "containers", id) }
 
-func (s *Server) newCtr(spec container.Spec, st container.Status) *ctr {
-	return &ctr{spec: spec, status: st, exited: make(chan struct{}), io: newStdio(spec, s.pipeDir(spec.ID), &s.buffers, s.log)}
+func (s *Server) newCtr(spec stored, st container.Status) *ctr {
+	return &ctr{spec: spec.Spec, filter: spec.Filter, status: st, exited: make(chan struct{}), io: newStdio(spec.Spec, s.pipeDir(spec.ID), &s.buffers, s.log)}
 }
 
 func (s *Server) create(_ context.Context, spec container.Spec) (any, error) {
@@ -85,7 +91,11 @@ func (s *Server) create(_ context.Context, spec container.Spec) (any, error) {
 	if notes := s.rights.clamp(spec.OCI.Process); len(notes) > 0 {
 		s.log.Info("limits clamped", "container", spec.ID, "limits", notes)
 	}
-	c := s.newCtr(spec, container.Status{ID: spec.ID, State: container.Created, CreatedAt: time.Now(), Labels: spec.Labels,
+	filter, err := compileFilter(&spec)
+	if err != nil {
+		return nil, err
+	}
+	c := s.newCtr(stored{spec, filter}, container.Status{ID: spec.ID, State: container.Created, CreatedAt: time.Now(), Labels: spec.Labels,
 		LogPath: spec.LogPath})
 	c.op.Lock()
 	defer c.op.Unlock()
@@ -114,9 +124,9 @@ func (s *Server) persist(c *ctr) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("make container folder: %w", err)
 	}
-	err := writeJSON(filepath.Join(dir, specFile), c.spec, false)
+	err := s.saveSpec(c)
 	if err == nil {
-		err = s.save(c, false)
+		err = s.save(c)
 	}
 	if err == nil {
 		err = c.io.openLog()
@@ -127,8 +137,26 @@ func (s *Server) persist(c *ctr) error {
 	return nil
 }
 
-func (s *Server) save(c *ctr, sync bool) error {
-	return writeJSON(filepath.Join(s.stateDir(c.spec.ID), statusFile), c.snapshot(), sync)
+func (s *Server) save(c *ctr) error {
+	return writeJSON(filepath.Join(s.stateDir(c.spec.ID), statusFile), c.snapshot())
+}
+
+func (s *Server) saveSpec(c *ctr) error {
+	return writeJSON(filepath.Join(s.stateDir(c.spec.ID), specFile), stored{c.spec, c.filter})
+}
+
+// compileFilter takes the system call filter out of a specification and compiles it.
+func compileFilter(spec *container.Spec) (string, error) {
+	filter := spec.OCI.Linux.Seccomp
+	if filter == nil {
+		return "", nil
+	}
+	spec.OCI.Linux.Seccomp = nil
+	program, err := seccomp.Compile(filter, runtime.GOARCH)
+	if err != nil {
+		return "", err
+	}
+	return program.Encode(), nil
 }
 
 func (s *Server) forget(c *ctr) {
@@ -164,7 +192,7 @@ func (s *Server) start(ctx context.Context, in wire.ID) (any, error) {
 	st = c.change(func(st *container.Status) {
 		st.State, st.Pid, st.StartedAt = container.Running, pid, time.Now()
 	})
-	if err := s.save(c, false); err != nil {
+	if err := s.save(c); err != nil {
 		s.log.Warn("container status not saved", "container", in.ID, "err", err)
 	}
 	s.events.publish(container.EventStarted, st)
@@ -194,9 +222,9 @@ func (s *Server) launch(c *ctr) (pid int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	config, err := specconv.CreateLibcontainerConfig(&specconv.CreateOpts{CgroupName: id, Spec: spec})
+	config, err := translateConfig(id, spec, c.filter)
 	if err != nil {
-		return 0, errkind.New(errkind.Invalid, "container %q: %w", id, err)
+		return 0, err
 	}
 	if err := os.MkdirAll(s.runcDir(), 0o700); err != nil {
 		return 0, fmt.Errorf("make runtime folder: %w", err)
@@ -209,6 +237,18 @@ func (s *Server) launch(c *ctr) (pid int, err error) {
 		return 0, err
 	}
 	return s.runInit(c, spec.Process)
+}
+
+// translateConfig makes libcontainer's configuration, with the compiled filter where our loader looks for it.
+func translateConfig(id string, spec *specs.Spec, filter string) (*configs.Config, error) {
+	config, err := specconv.CreateLibcontainerConfig(&specconv.CreateOpts{CgroupName: id, Spec: spec})
+	if err != nil {
+		return nil, errkind.New(errkind.Invalid, "container %q: %w", id, err)
+	}
+	if filter != "" {
+		config.Seccomp = &configs.Seccomp{DefaultAction: configs.Allow, ListenerMetadata: filter}
+	}
+	return config, nil
 }
 
 // fromImage does what needs the image's files: looks up the user and fills volumes. The user found is kept for later processes.
@@ -228,7 +268,7 @@ func (s *Server) fromImage(c *ctr, root string) error {
 	oci := *c.oci()
 	oci.Process = &process
 	c.setOCI(&oci)
-	return writeJSON(filepath.Join(s.stateDir(c.spec.ID), specFile), c.spec, false)
+	return s.saveSpec(c)
 }
 
 // runnable completes the specification: its root, and the reaper in front of its process.
@@ -291,7 +331,7 @@ func (s *Server) failed(c *ctr, err error) {
 	st := c.change(func(st *container.Status) {
 		st.State, st.ExitCode, st.Error, st.FinishedAt = container.Exited, 128, err.Error(), time.Now()
 	})
-	if err := s.save(c, false); err != nil {
+	if err := s.save(c); err != nil {
 		s.log.Warn("container status not saved", "container", c.spec.ID, "err", err)
 	}
 	close(c.exited)

@@ -1,3 +1,5 @@
+//go:build cgo
+
 package server
 
 import (
@@ -35,38 +37,36 @@ func validID(id string) error {
 }
 
 // writeJSON replaces a file as a whole.
-func writeJSON(path string, v any, sync bool) error {
+func writeJSON(path string, v any) error {
 	data, err := json.Marshal(v)
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", path, err)
 	}
-	tmp := path + ".new"
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
+	if err := os.WriteFile(path+".new", data, 0o600); err != nil {
 		return fmt.Errorf("write record: %w", err)
 	}
-	_, err = f.Write(data)
-	if err == nil && sync {
+	if err := os.Rename(path+".new", path); err != nil {
+		return fmt.Errorf("write record: %w", err)
+	}
+	return nil
+}
+
+// syncRecord makes a container's status survive a power cut. It is done after everything that somebody waits for; a container that is
+// removed meanwhile has nothing to keep.
+func syncRecord(dir string) error {
+	for _, path := range []string{filepath.Join(dir, statusFile), dir} {
+		f, err := os.Open(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
 		err = f.Sync()
-	}
-	err = errors.Join(err, f.Close())
-	if err == nil {
-		err = os.Rename(tmp, path)
-	}
-	if err != nil {
-		os.Remove(tmp)
-		return fmt.Errorf("write record: %w", err)
-	}
-	if !sync {
-		return nil
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return fmt.Errorf("sync record: %w", err)
-	}
-	defer dir.Close()
-	if err := dir.Sync(); err != nil {
-		return fmt.Errorf("sync record: %w", err)
+		f.Close()
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -84,8 +84,14 @@ func readJSON(path string, v any) error {
 
 // record is a container as its folder tells.
 type record struct {
-	spec   container.Spec
+	spec   stored
 	status container.Status
+}
+
+// stored is a specification as it is kept.
+type stored struct {
+	container.Spec
+	Filter string // see ctr.filter
 }
 
 // records reads all folders. A folder whose creation was not finished is removed.

@@ -1,3 +1,5 @@
+//go:build cgo
+
 package server
 
 import (
@@ -59,12 +61,20 @@ func (s *Server) ended(c *ctr, e exit) {
 	}
 	s.events.publish(container.EventExited, st)
 	close(c.exited)
+	s.settle(c)
+	if err := syncRecord(s.stateDir(c.spec.ID)); err != nil {
+		s.log.Warn("exit not synced", "container", c.spec.ID, "err", err)
+	}
+}
+
+// settle writes an exit down and clears up.
+func (s *Server) settle(c *ctr) {
 	c.op.Lock()
 	defer c.op.Unlock()
 	if c.deleted {
 		return
 	}
-	if err := s.save(c, true); err != nil {
+	if err := s.save(c); err != nil {
 		s.log.Warn("exit not saved", "container", c.spec.ID, "err", err)
 	}
 	if err := s.release(c); err != nil {
@@ -218,7 +228,7 @@ func (s *Server) freeze(id string, freezer cgroups.FreezerState, to container.St
 			st.State = to
 		}
 	})
-	return s.save(c, false)
+	return s.save(c)
 }
 
 // update changes limits: those given replace the ones before, the others stay.
@@ -252,7 +262,7 @@ func (s *Server) update(_ context.Context, in wire.Update) (any, error) {
 		}
 	}
 	c.setOCI(&spec)
-	return nil, writeJSON(s.stateDir(in.ID)+"/"+specFile, c.spec, false)
+	return nil, s.saveSpec(c)
 }
 
 // merge lays the fields that are set in change over base.

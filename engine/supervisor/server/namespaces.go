@@ -1,3 +1,5 @@
+//go:build cgo
+
 package server
 
 import (
@@ -65,7 +67,7 @@ func (s *Server) makeNamespaces(_ context.Context, spec container.NamespaceSpec)
 	}
 	if err == nil {
 		g.Made = made
-		err = writeJSON(filepath.Join(s.nsDir(spec.ID), "group.json"), g, false)
+		err = writeJSON(filepath.Join(s.nsDir(spec.ID), "group.json"), g)
 	}
 	if err != nil {
 		g.Made = container.Namespaces{}

@@ -1,3 +1,5 @@
+//go:build cgo
+
 // Package server is the supervisor: parent of all containers, owner of their pipes, terminals, log files and exit records.
 //
 // It is linked into cmd/cuppa-helper alone, because libcontainer needs cgo and because starting a container executes this program
@@ -15,6 +17,7 @@ import (
 	"path/filepath"
 	"sync"
 
+	loader "github.com/opencontainers/runc/libcontainer/seccomp"
 	"golang.org/x/sys/unix"
 
 	"github.com/cuppa-project/cuppa/engine/container"
@@ -54,6 +57,10 @@ type Server struct {
 func New(cfg Config) (*Server, error) {
 	if cfg.RunDir == "" || cfg.StateDir == "" {
 		return nil, errkind.New(errkind.Invalid, "supervisor needs a run folder and a state folder")
+	}
+	if major, _, _ := loader.Version(); !loader.Enabled || major != 0 {
+		// Libcontainer's own loader would take our compiled filters for ones that allow everything.
+		return nil, errkind.New(errkind.Internal, "this helper was built without its seccomp loader: build with cmd/cuppa-helper/build.sh")
 	}
 	s := &Server{cfg: cfg, log: cfg.Log, events: newEventLog(), rights: probeRights(),
 		containers: map[string]*ctr{}, namespaces: map[string]*group{}, parents: map[string]bool{}}

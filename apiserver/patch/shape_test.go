@@ -1,0 +1,215 @@
+package patch
+
+import (
+	"fmt"
+	"math/rand"
+	"reflect"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"sigs.k8s.io/randfill"
+
+	"github.com/cuppa-project/cuppa/apiserver/kinds"
+	"github.com/cuppa-project/cuppa/apiserver/openapi"
+)
+
+// library is what the library records for a creation.
+func library(t testing.TB, f *Fields, kind *kinds.Kind, obj kinds.Object) string {
+	t.Helper()
+	made, err := f.Update(kind, "", kind.New(), obj.DeepCopyObject().(kinds.Object), "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return record(made)
+}
+
+// record is managedFields without the time.
+func record(obj kinds.Object) string {
+	out := ""
+	for _, e := range obj.GetManagedFields() {
+		out += fmt.Sprintf("%s %s %s %s\n", e.Manager, e.Operation, e.APIVersion, e.FieldsV1.GetRawString())
+	}
+	return out
+}
+
+func shapeOf(f *Fields, kind *kinds.Kind, obj kinds.Object) (string, bool) {
+	types, err := f.converter()
+	if err != nil {
+		return "", false
+	}
+	p := f.shapes.plan(kind, types)
+	if p == nil {
+		return "", false
+	}
+	key, ok := p.append(nil, reflect.ValueOf(obj).Elem())
+	return string(key), ok
+}
+
+// filler makes random objects. What is in a blob of somebody else's JSON does not belong to the shape.
+func filler(r *rand.Rand) *randfill.Filler {
+	return randfill.New().RandSource(r).NilChance(0.4).NumElements(0, 3).MaxDepth(12).Funcs(
+		func(q *resource.Quantity, c randfill.Continue) { *q = *resource.NewQuantity(c.Int63n(5), resource.DecimalSI) },
+		func(s *intstr.IntOrString, c randfill.Continue) { *s = intstr.FromInt32(c.Int31n(3)) },
+		func(tm *metav1.Time, c randfill.Continue) {
+			if c.Bool() {
+				*tm = metav1.Unix(c.Int63n(1e9), 0)
+			}
+		},
+		func(tm *metav1.MicroTime, c randfill.Continue) {
+			if c.Bool() {
+				*tm = metav1.NewMicroTime(metav1.Unix(c.Int63n(1e9), 0).Time)
+			}
+		},
+		func(*metav1.ManagedFieldsEntry, randfill.Continue) {},
+		func(*runtime.RawExtension, randfill.Continue) {},
+		func(s *string, c randfill.Continue) { *s = []string{"", "a", "b", "c"}[c.Intn(4)] },
+	)
+}
+
+// perturb changes about one value in rate, and with that now and then the shape.
+func perturb(r *rand.Rand, v reflect.Value, rate int) {
+	switch v.Kind() {
+	case reflect.Pointer:
+		if !v.IsNil() {
+			if r.Intn(8*rate) == 0 {
+				v.SetZero()
+				return
+			}
+			perturb(r, v.Elem(), rate)
+		}
+	case reflect.Struct:
+		if v.Type() == reflect.TypeFor[resource.Quantity]() || v.Type() == reflect.TypeFor[intstr.IntOrString]() || v.Type() == reflect.TypeFor[metav1.Time]() || v.Type() == reflect.TypeFor[metav1.MicroTime]() {
+			return
+		}
+		for i := range v.NumField() {
+			if v.Field(i).CanSet() {
+				perturb(r, v.Field(i), rate)
+			}
+		}
+	case reflect.Slice:
+		if v.Len() > 0 && r.Intn(8*rate) == 0 {
+			v.Set(v.Slice(0, r.Intn(v.Len())))
+		}
+		for i := range v.Len() {
+			perturb(r, v.Index(i), rate)
+		}
+	case reflect.Map:
+		for _, key := range v.MapKeys() {
+			if v.Type().Elem().Kind() == reflect.String && r.Intn(rate) == 0 {
+				v.SetMapIndex(key, reflect.ValueOf([]string{"", "x", "y"}[r.Intn(3)]).Convert(v.Type().Elem()))
+			}
+		}
+	case reflect.String:
+		if r.Intn(rate) == 0 {
+			v.SetString([]string{"", "a", "b", "c"}[r.Intn(4)])
+		}
+	case reflect.Int, reflect.Int32, reflect.Int64:
+		if r.Intn(rate) == 0 {
+			v.SetInt(int64(r.Intn(3)))
+		}
+	case reflect.Bool:
+		if r.Intn(rate) == 0 {
+			v.SetBool(r.Intn(2) == 0)
+		}
+	}
+}
+
+func compareShapes(t testing.TB, f *Fields, kind *kinds.Kind, seed int64) (same bool) {
+	r := rand.New(rand.NewSource(seed))
+	a := kind.New()
+	filler(r).Fill(a)
+	a.SetManagedFields(nil)
+	a.GetObjectKind().SetGroupVersionKind(kind.GVK)
+	b := a.DeepCopyObject().(kinds.Object)
+	perturb(r, reflect.ValueOf(b).Elem(), []int{3, 30, 200}[uint64(seed)%3])
+	b.SetManagedFields(nil)
+	b.GetObjectKind().SetGroupVersionKind(kind.GVK)
+	shapeA, okA := shapeOf(f, kind, a)
+	shapeB, okB := shapeOf(f, kind, b)
+	if !okA || !okB || shapeA != shapeB {
+		return false
+	}
+	if diff := cmp.Diff(library(t, f, kind, a), library(t, f, kind, b)); diff != "" {
+		t.Fatalf("%s, seed %d: equal shapes, different records:\n%s\nthe objects differ in:\n%s", kind.GVK, seed, diff, cmp.Diff(a, b))
+	}
+	return true
+}
+
+// TestShapes holds the shapes against the library: objects of equal shape must have equal records.
+func TestShapes(t *testing.T) {
+	table := kinds.All()
+	f := NewFields(table, openapi.TypeConverter)
+	for _, kind := range table.Kinds() {
+		t.Run(kind.GVK.String(), func(t *testing.T) {
+			same := 0
+			for seed := range int64(150) {
+				if compareShapes(t, f, kind, seed) {
+					same++
+				}
+			}
+			t.Logf("%d of 150 pairs had equal shapes", same)
+		})
+	}
+}
+
+func FuzzShapes(f *testing.F) {
+	table := kinds.All()
+	fields := NewFields(table, openapi.TypeConverter)
+	for i := range table.Kinds() {
+		f.Add(i, int64(i))
+	}
+	f.Fuzz(func(t *testing.T, i int, seed int64) {
+		rows := table.Kinds()
+		compareShapes(t, fields, rows[uint(i)%uint(len(rows))], seed)
+	})
+}
+
+// TestShapeHits: pods of one template are one shape, and get the record that the library would make.
+func TestShapeHits(t *testing.T) {
+	table := kinds.All()
+	f := NewFields(table, openapi.TypeConverter)
+	kind := table.ByKind(corev1.SchemeGroupVersion.WithKind("Pod"))
+	pod := func(name, image string) *corev1.Pod {
+		p := &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"app": "web"}, Finalizers: []string{"a/b"}},
+			Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: image, Ports: []corev1.ContainerPort{{ContainerPort: 80, Protocol: "TCP"}},
+				Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{"cpu": resource.MustParse("1")}}}}},
+		}
+		kind.Default(p)
+		return p
+	}
+	for i, p := range []*corev1.Pod{pod("a", "one"), pod("b", "two")} {
+		want := library(t, f, kind, p)
+		made, err := f.Create(kind, p, "test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, record(made)); diff != "" {
+			t.Errorf("pod %d (-library +ours):\n%s", i, diff)
+		}
+	}
+	if n := len(f.shapes.records); n != 1 {
+		t.Errorf("%d shapes, want 1", n)
+	}
+}
+
+func BenchmarkShape(b *testing.B) {
+	table := kinds.All()
+	f := NewFields(table, openapi.TypeConverter)
+	kind := table.ByKind(corev1.SchemeGroupVersion.WithKind("Pod"))
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "a", Labels: map[string]string{"app": "web"}},
+		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "i"}}}}
+	kind.Default(pod)
+	b.ReportAllocs()
+	for range b.N {
+		pod.SetManagedFields(nil)
+		if _, err := f.Create(kind, pod, "test"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
