@@ -20,7 +20,7 @@ $(HELPER): $(GOFILES) go.mod go.sum
 
 $(BIN): $(HELPER) $(GOFILES) go.mod go.sum
 	@mkdir -p bin
-	CGO_ENABLED=0 go build -ldflags '-s -w -X main.version=$(VERSION)' -o $@ ./cmd/cuppa
+	CGO_ENABLED=0 go build -ldflags '-s -w -X main.version=$(VERSION) -X k8s.io/component-base/version.gitVersion=v1.37.2+cuppa' -o $@ ./cmd/cuppa
 
 setup: ; @scripts/setup build
 

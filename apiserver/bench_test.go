@@ -158,4 +158,3 @@ func BenchmarkList10k(b *testing.B) {
 		})
 	}
 }
-

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -45,6 +46,7 @@ func nodeStub(t *testing.T) *httptest.Server {
 		}
 		defer conn.Close()
 		fmt.Fprintf(buffered, "%s?%s\n", req.URL.Path, req.URL.RawQuery)
+		_ = buffered.Flush() // the test waits for it
 		line, _ := buffered.ReadString('\n')
 		fmt.Fprintf(buffered, "echo %s", line)
 		_ = buffered.Flush() // the test reads what arrives
@@ -102,7 +104,7 @@ func TestLogs(t *testing.T) {
 		"previous":          {"a", corev1.PodLogOptions{Previous: true}, "previous terminated container not found"},
 		"no such pod":       {"b", corev1.PodLogOptions{}, `pods "b" not found`},
 	} {
-		_, err := pods.GetLogs(c.pod, &c.options).DoRaw(ctx)
+		_, err := pods.GetLogs(c.pod, &c.options).Stream(ctx)
 		if err == nil || err.Error() != c.want {
 			t.Errorf("%s: %v, want %s", name, err, c.want)
 		}
@@ -127,6 +129,7 @@ func TestExecPassesThrough(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer conn.Close()
+		_ = conn.SetDeadline(time.Now().Add(10 * time.Second)) // a test that hangs should say where
 		query := url.Values{"command": {"echo", "hi there"}, "stdin": {"true"}, "stdout": {"true"}, "tty": {"true"}}
 		req, _ := http.NewRequest(http.MethodGet, "https://"+address+"/api/v1/namespaces/default/pods/a/exec?"+query.Encode(), nil)
 		req.Header.Set("Connection", "Upgrade")

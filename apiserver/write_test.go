@@ -444,7 +444,6 @@ func TestStopEndsWatches(t *testing.T) {
 	}
 }
 
-
 // change serves another table of kinds.
 func change(table *kinds.Table) func(*apiserver.Config) {
 	return func(c *apiserver.Config) { c.Kinds = table }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -43,7 +44,7 @@ func (m *program) root(name string, interrupts <-chan os.Signal) *cobra.Command 
 func (m *program) composeCommand(name, short string, interrupts <-chan os.Signal) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: name, Short: short, SilenceErrors: true, SilenceUsage: true, TraverseChildren: true,
-		Args: cobra.ArbitraryArgs,
+		SuggestionsMinimumDistance: 2, Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return unknown(cmd, args[0])
@@ -102,9 +103,16 @@ func (m *program) kubeconfigCommand() *cobra.Command {
 }
 
 // lazyEngine looks where the socket is only when it is used, for flags may say so.
-type lazyEngine struct{ dirs *Dirs }
+type lazyEngine struct {
+	dirs *Dirs
+	once sync.Once
+	made *socket.Client
+}
 
-func (e *lazyEngine) client() *socket.Client { return socket.New(e.dirs.Socket()) }
+func (e *lazyEngine) client() *socket.Client {
+	e.once.Do(func() { e.made = socket.New(e.dirs.Socket()) })
+	return e.made
+}
 
 func (e *lazyEngine) Images(ctx context.Context) ([]socket.Image, error) {
 	return e.client().Images(ctx)

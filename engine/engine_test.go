@@ -2,6 +2,7 @@ package engine
 
 import (
 	"archive/tar"
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
@@ -10,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,16 +20,20 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/moby/buildkit/client"
+	"github.com/tonistiigi/fsutil"
 	"golang.org/x/sys/unix"
 
 	"github.com/cuppa-project/cuppa/engine/container"
 	"github.com/cuppa-project/cuppa/engine/container/containertest"
 	"github.com/cuppa-project/cuppa/engine/helper/helpertest"
+	"github.com/cuppa-project/cuppa/engine/supervisor"
 	"github.com/cuppa-project/cuppa/internal/errkind"
 )
 
 // TestMain lets tests run a second process of themselves.
 func TestMain(m *testing.M) {
+	BridgeLogs(slog.New(slog.DiscardHandler)) // the libraries are silent in passing tests
 	if dir := os.Getenv("ENGINE_TEST_DIR"); dir != "" {
 		second(dir, os.Getenv("ENGINE_TEST_DO"))
 		return
@@ -37,13 +43,20 @@ func TestMain(m *testing.M) {
 
 // second is what the second process does: open an engine, say how that went, and with "load" read an archive from stdin.
 func second(dir, do string) {
-	e, err := New(config(dir))
+	cfg := config(dir)
+	if socket := os.Getenv("ENGINE_TEST_SUPERVISOR"); socket != "" {
+		cfg.Runtime, cfg.CgroupParent = supervisor.New(socket, ""), os.Getenv("ENGINE_TEST_CGROUP")
+	}
+	e, err := New(cfg)
 	if err != nil {
 		fmt.Printf("%v: %v\n", errkind.Of(err), err)
 		return
 	}
 	defer e.Close()
 	fmt.Println("open")
+	if do == "build" {
+		fmt.Println(buildIn(e, os.Getenv("ENGINE_TEST_CONTEXT")))
+	}
 	if do == "load" {
 		_, err := e.Images.Load(context.Background(), os.Stdin, 0, nil)
 		fmt.Println(err)
@@ -338,6 +351,99 @@ func TestKilled(t *testing.T) {
 	}
 	if _, err := e.Images.Load(t.Context(), &whole, 0, nil); err != nil {
 		t.Errorf("the next load: %v", err)
+	}
+}
+
+// buildIn builds the folder's Dockerfile and prints what the steps print.
+func buildIn(e *Engine, folder string) error {
+	ctx := context.Background()
+	c, err := client.New(ctx, "", client.WithContextDialer(func(context.Context, string) (net.Conn, error) {
+		ours, theirs := net.Pipe()
+		go e.Builds.ServeConn(ctx, theirs)
+		return ours, nil
+	}))
+	if err != nil {
+		return err
+	}
+	files, err := fsutil.NewFS(folder)
+	if err != nil {
+		return err
+	}
+	status := make(chan *client.SolveStatus)
+	go func() {
+		for s := range status {
+			for _, l := range s.Logs {
+				os.Stdout.Write(l.Data)
+			}
+		}
+	}()
+	_, err = c.Solve(ctx, nil, client.SolveOpt{Frontend: "dockerfile.v0", LocalMounts: map[string]fsutil.FS{"context": files, "dockerfile": files},
+		Exports: []client.ExportEntry{{Type: "image", Attrs: map[string]string{"name": "app"}}}}, status)
+	return err
+}
+
+// TestKilledBuild kills a process in the middle of a RUN step; the next one finds the step's container and mounts, and clears them.
+func TestKilledBuild(t *testing.T) {
+	node := helpertest.Start(t)
+	busybox, err := os.ReadFile("/bin/busybox")
+	if err != nil {
+		t.Skip("needs a static busybox (package busybox-static)")
+	}
+	folder, dir := t.TempDir(), t.TempDir()
+	for name, text := range map[string]string{"busybox": string(busybox), "Dockerfile": "FROM scratch\nCOPY busybox /busybox\nRUN [\"/busybox\", \"sh\", \"-c\", \"echo begun; /busybox sleep 1000\"]\n"} {
+		if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := again(t, dir, "build")
+	cmd.Env = append(cmd.Env, "ENGINE_TEST_SUPERVISOR="+filepath.Join(node.Config.RunDir, "supervisor.sock"), "ENGINE_TEST_CGROUP="+node.Cgroup, "ENGINE_TEST_CONTEXT="+folder)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	begun := false
+	for lines := bufio.NewScanner(out); !begun && lines.Scan(); {
+		begun = lines.Text() == "begun"
+		t.Log(lines.Text())
+	}
+	if !begun {
+		t.Fatal("the build did not come to its step")
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	cmd.Wait()
+	if list, err := node.List(t.Context()); err != nil || len(list) != 1 {
+		t.Fatalf("the step's container did not outlive its builder: %+v, %v", list, err)
+	}
+	cfg := config(dir)
+	cfg.Runtime, cfg.CgroupParent = node, node.Cgroup
+	e := open(t, cfg)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- e.Run(ctx) }()
+	if err := os.WriteFile(filepath.Join(folder, "Dockerfile"), []byte("FROM scratch\nCOPY busybox /busybox\nRUN [\"/busybox\", \"true\"]\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := buildIn(e, folder); err != nil {
+		t.Errorf("the next build: %v", err)
+	}
+	if list, err := node.List(t.Context()); err != nil || len(list) != 0 {
+		t.Errorf("containers left: %+v, %v", list, err)
+	}
+	cancel()
+	<-done
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(mounts)) {
+		if strings.Contains(line, dir) {
+			t.Errorf("mount left: %s", line)
+		}
 	}
 }
 

@@ -125,12 +125,15 @@ func nodes() *Kind {
 		SelectableFields: []string{"spec.unschedulable"},
 		Columns:          nodeColumns(),
 		Cells:            cells(nodeCells),
-		Subresources: []Subresource{{
-			Name:           "status",
-			Verbs:          statusVerbs(),
-			PrepareUpdate:  two(prepareNodeStatus),
-			ValidateUpdate: faultsOf(validateNodeUpdate),
-		}},
+		Subresources: []Subresource{
+			{Name: "proxy", GVK: coreKind("NodeProxyOptions"), Verbs: []string{"create", "delete", "get", "patch", "update"}, Connect: true},
+			{
+				Name:           "status",
+				Verbs:          statusVerbs(),
+				PrepareUpdate:  two(prepareNodeStatus),
+				ValidateUpdate: faultsOf(validateNodeUpdate),
+			},
+		},
 	}
 }
 

@@ -53,7 +53,9 @@ func shapeOf(f *Fields, kind *kinds.Kind, obj kinds.Object) (string, bool) {
 // filler makes random objects. What is in a blob of somebody else's JSON does not belong to the shape.
 func filler(r *rand.Rand) *randfill.Filler {
 	return randfill.New().RandSource(r).NilChance(0.4).NumElements(0, 3).MaxDepth(12).Funcs(
-		func(q *resource.Quantity, c randfill.Continue) { *q = *resource.NewQuantity(c.Int63n(5), resource.DecimalSI) },
+		func(q *resource.Quantity, c randfill.Continue) {
+			*q = *resource.NewQuantity(c.Int63n(5), resource.DecimalSI)
+		},
 		func(s *intstr.IntOrString, c randfill.Continue) { *s = intstr.FromInt32(c.Int31n(3)) },
 		func(tm *metav1.Time, c randfill.Continue) {
 			if c.Bool() {

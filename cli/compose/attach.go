@@ -216,8 +216,8 @@ func (a *attachment) stop(ctx context.Context, grace *time.Duration) error {
 	if err != nil {
 		return err
 	}
-	p := a.s.begin("stop")
-	defer p.end()
+	// Log lines go on appearing meanwhile: progress in place would be torn apart by them.
+	p := a.s.beginPlain()
 	return apply.Stop(ctx, a.ready.target, a.ready.plan.Project, a.ready.plan.Services, state, apply.StopOptions{Grace: grace, Words: words}, p.event)
 }
 

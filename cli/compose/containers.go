@@ -76,7 +76,11 @@ func containers(project string, state *plan.State, now time.Time) []containerRow
 		}
 		for i := 1; i <= n; i++ {
 			row := containerRow{Name: plan.ContainerName(project, service, i), Service: service, number: i, State: "exited", Status: "Exited"}
+			if name := d.Spec.Template.Annotations[plan.AnnotationContainerName]; name != "" {
+				row.Name = name
+			}
 			row.shown(d)
+			row.stopped(d, now)
 			rows = append(rows, row)
 		}
 	}
@@ -141,6 +145,16 @@ func (r *containerRow) look(pod *corev1.Pod, d *appsv1.Deployment, now time.Time
 func (r *containerRow) ended(word, state string, t *corev1.ContainerStateTerminated, now time.Time) {
 	r.State, r.ExitCode = state, int(t.ExitCode)
 	r.Status = fmt.Sprintf("%s (%d) %s ago", word, t.ExitCode, streams.Duration(now.Sub(t.FinishedAt.Time)))
+}
+
+// stopped fills in how a container that `stop` has ended ended.
+func (r *containerRow) stopped(d *appsv1.Deployment, now time.Time) {
+	var ends map[int]plan.Stopped
+	_ = json.Unmarshal([]byte(d.Annotations[plan.AnnotationStopped]), &ends)
+	if end, ok := ends[r.number]; ok {
+		r.ended("Exited", "exited", &corev1.ContainerStateTerminated{ExitCode: end.ExitCode, FinishedAt: end.At}, now)
+		r.fullID, r.ID = end.ID, end.ID[:min(12, len(end.ID))]
+	}
 }
 
 // health says how a container with a health check is. A check by connecting to a published port is not one the user wrote.

@@ -178,7 +178,12 @@ func (s *session) streamResult(err error) error {
 	case errors.As(err, &code):
 		return &Exit{Code: code.Code}
 	case strings.Contains(err.Error(), "executable file not found") || strings.Contains(err.Error(), "no such file or directory"):
-		fmt.Fprintln(s.Streams.Out, err)
+		// The words before come from the servers the request went through.
+		text := err.Error()
+		if _, cause, found := strings.Cut(text, "unable to start container process: "); found {
+			text = "OCI runtime exec failed: exec failed: unable to start container process: " + cause
+		}
+		fmt.Fprintln(s.Streams.Out, text)
 		return &Exit{Code: 126}
 	}
 	return err

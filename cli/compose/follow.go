@@ -4,12 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cuppa-project/cuppa/api"
 	"github.com/cuppa-project/cuppa/compose/apply"
@@ -47,6 +51,7 @@ func (f *follower) run(ctx context.Context) error {
 	synced := false
 	var err error
 	for {
+		synced = synced && err == nil
 		err = f.target.WatchPods(ctx, plan.NamespaceName(f.project), func(e apply.PodEvent) bool {
 			if e.Synced {
 				synced = true
@@ -55,6 +60,11 @@ func (f *follower) run(ctx context.Context) error {
 			}
 			return !synced || !f.finished()
 		})
+		if away(err) && ctx.Err() == nil {
+			// The containers outlive the server. It will be back, and their logs with it.
+			pause(ctx, retryAfter)
+			continue
+		}
 		if err != nil || f.over != nil || f.gone(ctx) {
 			break
 		}
@@ -101,10 +111,7 @@ func (f *follower) gone(ctx context.Context) bool {
 	}
 	for _, d := range state.Deployments {
 		if d.DeletionTimestamp == nil && (d.Spec.Replicas == nil || *d.Spec.Replicas > 0) {
-			select {
-			case <-time.After(100 * time.Millisecond):
-			case <-ctx.Done():
-			}
+			pause(ctx, retryAfter)
 			return ctx.Err() != nil
 		}
 	}
@@ -143,12 +150,53 @@ func (f *follower) event(ctx context.Context, e apply.PodEvent, synced bool) {
 	f.tell(ctx, pod, c)
 }
 
+// stream prints one container's log until the container has ended. A stream that breaks off before, because a server went away, is opened again
+// where it ended.
 func (f *follower) stream(ctx context.Context, pod *corev1.Pod, opts corev1.PodLogOptions) {
 	name := logName(f.project, pod)
-	err := readLog(ctx, f.target, pod, opts, func(stamp, text string) { f.w.line(name, stamp, text) })
-	if err != nil && ctx.Err() == nil && !strings.Contains(err.Error(), "not found") {
-		f.w.say(fmt.Sprintf("%s: its log broke off: %v", name, err))
+	var last, resumed time.Time
+	for {
+		err := readLog(ctx, f.target, pod, opts, func(stamp, text string) {
+			if at, err := time.Parse(time.RFC3339Nano, stamp); err == nil {
+				if !at.After(resumed) {
+					return // it was shown before the break
+				}
+				last = at
+			}
+			f.w.line(name, stamp, text)
+		})
+		if ctx.Err() != nil || err == nil || apierrors.IsNotFound(err) {
+			return
+		}
+		if !away(err) {
+			f.w.say(fmt.Sprintf("%s: its log broke off: %v", name, err))
+			return
+		}
+		pause(ctx, retryAfter)
+		if !last.IsZero() {
+			resumed = last
+			opts.SinceTime, opts.TailLines = &metav1.Time{Time: last}, nil
+		}
 	}
+}
+
+// retryAfter is the pause before a server that does not answer is asked again.
+const retryAfter = 100 * time.Millisecond
+
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+// away is true of errors that a server causes which is being stopped, started, or replaced.
+func away(err error) bool {
+	return err != nil && (unreachable(err) || apierrors.IsServiceUnavailable(err) || apierrors.IsInternalError(err) ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) ||
+		strings.Contains(err.Error(), "connection lost") || strings.Contains(err.Error(), "GOAWAY"))
 }
 
 // tell passes on the end of a container, once for each time it ran.

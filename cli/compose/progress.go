@@ -52,6 +52,11 @@ func (s *session) begin(title string) *progress {
 	return p
 }
 
+// beginPlain shows progress in lines, whatever there is to write to.
+func (s *session) beginPlain() *progress {
+	return &progress{out: s.Streams.Err, now: s.Now, quiet: s.progress == "quiet"}
+}
+
 func (p *progress) animate(stop, ended chan struct{}) {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()

@@ -70,7 +70,7 @@ func (s *session) run(ctx context.Context, service string, argv []string, f *run
 	if err != nil {
 		return err
 	}
-	images, err := s.images(ctx, r.Project, []string{service})
+	images, err := s.images(ctx, r.Project, []string{service}, nil)
 	if err != nil {
 		return err
 	}

@@ -10,8 +10,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -88,6 +90,7 @@ type session struct {
 	files, envFiles, profiles []string
 	project, projectDir       string
 	ansi, progress            string
+	early                     *early
 	parallel                  int
 	compatibility, dryRun     bool
 }
@@ -112,13 +115,33 @@ func Add(cmd *cobra.Command, cfg Config) {
 		sub.GroupID = groupID
 		inner := sub.RunE
 		sub.RunE = func(cmd *cobra.Command, args []string) error {
+			// A verb lives for milliseconds: collecting its garbage takes longer than it would.
+			debug.SetGCPercent(400)
 			if s.ansi != "" {
 				s.Streams.Ansi = s.ansi
 			}
 			return s.explain(inner(cmd, args))
 		}
+		if strings.Contains(sub.Use, "SERVICE") {
+			sub.ValidArgsFunction = s.complete
+		}
 		cmd.AddCommand(sub)
 	}
+}
+
+// complete offers the services of the project to the shell.
+func (s *session) complete(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+	r, err := load.Load(cmd.Context(), s.options(nil))
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var out []string
+	for _, name := range r.Project.Names() {
+		if strings.HasPrefix(name, word) && !slices.Contains(args, name) {
+			out = append(out, name)
+		}
+	}
+	return out, cobra.ShellCompDirectiveNoFileComp
 }
 
 const groupID = "compose"
@@ -234,6 +257,51 @@ func deployed(state *plan.State) []string {
 	return out
 }
 
+// early is what was asked for before it was known whether it is needed: the cluster's state and the engine's images, while the files load.
+type early struct {
+	done   chan struct{}
+	name   string
+	target apply.Target
+	state  *plan.State
+	err    error
+	images []socket.Image
+}
+
+// lookAhead begins to read the state of the project that the files seem to be about.
+func (s *session) lookAhead(ctx context.Context) {
+	e := &early{done: make(chan struct{})}
+	s.early = e
+	go func() {
+		defer close(e.done)
+		if e.name, e.err = s.name(); e.err != nil {
+			return
+		}
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			// Without this the list is asked for again, and that request's error is told.
+			e.images, _ = s.Engine.Images(ctx)
+		})
+		if e.target, _, e.err = s.Connect(); e.err == nil {
+			e.state, e.err = e.target.State(ctx, plan.NamespaceName(e.name), apply.Everything())
+		}
+		wg.Wait()
+	}()
+}
+
+// takeEarly returns what lookAhead found, once; nil if it is of no use.
+func (s *session) takeEarly(namespace string) *early {
+	e := s.early
+	if e == nil {
+		return nil
+	}
+	s.early = nil
+	<-e.done
+	if e.err != nil || plan.NamespaceName(e.name) != namespace {
+		return nil
+	}
+	return e
+}
+
 // ensure connects for verbs that need a cluster, and starts one on this machine if there is none.
 func (s *session) ensure(ctx context.Context, namespace string, parts apply.Parts) (apply.Target, *plan.State, error) {
 	t, _, err := s.Connect()
@@ -279,12 +347,13 @@ func (s *session) awaitServer(ctx context.Context, namespace string, parts apply
 	}
 }
 
-// images asks the engine what images there are, by full reference. Those of the wanted references whose version is new to the state are looked
-// into; what the others look like is in the cluster already.
-func (s *session) images(ctx context.Context, p *model.Project, names []string) (map[string]plan.Image, error) {
-	list, err := s.Engine.Images(ctx)
-	if err != nil {
-		return nil, err
+// images asks the engine about the images of services, by full reference. A list that was asked for early is used once.
+func (s *session) images(ctx context.Context, p *model.Project, names []string, list []socket.Image) (map[string]plan.Image, error) {
+	var err error
+	if list == nil {
+		if list, err = s.Engine.Images(ctx); err != nil {
+			return nil, err
+		}
 	}
 	ids := map[string]string{}
 	for _, img := range list {
@@ -292,28 +361,34 @@ func (s *session) images(ctx context.Context, p *model.Project, names []string) 
 			ids[plan.FullRef(tag)] = img.ID
 		}
 	}
-	out := map[string]plan.Image{}
-	details := map[string]*socket.Detail{}
+	wanted := map[string]string{}
 	for _, name := range names {
-		service, ok := p.Service(name)
-		if !ok {
-			continue
-		}
-		ref := plan.ImageRef(p.Name, service)
-		id, ok := ids[ref]
-		if !ok {
-			continue
-		}
-		detail := details[id]
-		if detail == nil {
-			if detail, err = s.Engine.Inspect(ctx, strings.TrimPrefix(ref, "docker.io/library/")); err != nil {
-				return nil, fmt.Errorf("inspect image %s: %w", ref, err)
+		if service, ok := p.Service(name); ok {
+			if ref := plan.ImageRef(p.Name, service); ids[ref] != "" {
+				wanted[ref] = ids[ref]
 			}
-			details[id] = detail
 		}
-		out[ref] = imageOf(id, detail)
 	}
-	return out, nil
+	out := map[string]plan.Image{}
+	var (
+		wg   sync.WaitGroup
+		lock sync.Mutex
+		errs []error
+	)
+	for ref, id := range wanted {
+		wg.Go(func() {
+			detail, err := s.Engine.Inspect(ctx, plan.Familiar(ref))
+			lock.Lock()
+			defer lock.Unlock()
+			if err != nil {
+				errs = append(errs, fmt.Errorf("inspect image %s: %w", ref, err))
+				return
+			}
+			out[ref] = imageOf(id, detail)
+		})
+	}
+	wg.Wait()
+	return out, errors.Join(errs...)
 }
 
 func imageOf(id string, d *socket.Detail) plan.Image {

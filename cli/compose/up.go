@@ -88,6 +88,7 @@ func (s *session) up(ctx context.Context, args []string, f *upFlags) error {
 	if f.exitCodeFrom != "" && len(args) > 0 && !slices.Contains(args, f.exitCodeFrom) {
 		args = append(args, f.exitCodeFrom)
 	}
+	s.lookAhead(ctx)
 	r, err := s.load(ctx, args)
 	if err != nil {
 		return err
@@ -147,11 +148,18 @@ func (s *session) prepare(ctx context.Context, r *load.Result, args []string, f 
 	if !f.noDeps || len(args) == 0 {
 		names = p.WithDependencies(args)
 	}
-	target, state, err := s.ensure(ctx, plan.NamespaceName(p.Name), apply.Everything())
-	if err != nil {
-		return nil, err
+	var target apply.Target
+	var state *plan.State
+	var list []socket.Image
+	if e := s.takeEarly(plan.NamespaceName(p.Name)); e != nil {
+		target, state, list = e.target, e.state, e.images
+	} else {
+		var err error
+		if target, state, err = s.ensure(ctx, plan.NamespaceName(p.Name), apply.Everything()); err != nil {
+			return nil, err
+		}
 	}
-	have, err := s.images(ctx, p, names)
+	have, err := s.images(ctx, p, names, list)
 	if err != nil {
 		return nil, err
 	}
@@ -167,7 +175,7 @@ func (s *session) prepare(ctx context.Context, r *load.Result, args []string, f 
 		if err := s.provide(ctx, needs, f); err != nil {
 			return nil, err
 		}
-		if have, err = s.images(ctx, p, names); err != nil {
+		if have, err = s.images(ctx, p, names, nil); err != nil {
 			return nil, err
 		}
 	}
@@ -305,7 +313,7 @@ func (s *session) pullAll(ctx context.Context, pulls []plan.Need, quiet, ignore 
 		})
 		if err != nil {
 			report("Error", apply.Failed)
-			err = fmt.Errorf("service %q: pull image %s: %w", n.Service, n.Name, err)
+			err = fmt.Errorf("service %q: %w", n.Service, err)
 			if !ignore {
 				return err
 			}

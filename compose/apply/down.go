@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -55,7 +56,7 @@ func Down(ctx context.Context, t Target, project string, opts DownOptions, repor
 	if err := hurry(ctx, t, ns, state.Pods, opts.Grace); err != nil {
 		return nil, err
 	}
-	if err := follow(ctx, t, ns); err != nil {
+	if _, err := follow(ctx, t, ns); err != nil {
 		return nil, err
 	}
 	if err := t.WaitGone(ctx, "Namespace", "", ns); err != nil {
@@ -219,7 +220,40 @@ func Stop(ctx context.Context, t Target, project string, services []string, stat
 	if err := hurry(ctx, t, ns, stopped, opts.Grace); err != nil {
 		return err
 	}
-	return follow(ctx, t, ns)
+	last, err := follow(ctx, t, ns)
+	if err != nil || opts.Remove {
+		return err
+	}
+	return remember(ctx, t, ns, state.Deployments, services, last)
+}
+
+// remember writes down how the containers of stopped services ended, for `ps -a`: their pods are gone.
+func remember(ctx context.Context, t Target, namespace string, deployments []*appsv1.Deployment, services []string, last map[string]*corev1.Pod) error {
+	for _, d := range deployments {
+		service := d.Labels[api.LabelService]
+		if !slices.Contains(services, service) {
+			continue
+		}
+		ends := map[int]plan.Stopped{}
+		for _, pod := range last {
+			c := container(pod)
+			if pod.Labels[api.LabelService] != service || c == nil || c.State.Terminated == nil {
+				continue
+			}
+			_, id, _ := strings.Cut(c.ContainerID, "://")
+			ends[plan.Number(pod)] = plan.Stopped{ExitCode: c.State.Terminated.ExitCode, At: c.State.Terminated.FinishedAt, ID: id}
+		}
+		if len(ends) == 0 {
+			continue
+		}
+		// Encoding plain maps cannot fail.
+		list, _ := json.Marshal(ends)
+		patch, _ := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]any{plan.AnnotationStopped: string(list)}}})
+		if err := t.Patch(ctx, "Deployment", namespace, d.Name, patch); err != nil {
+			return fmt.Errorf("note how %s ended: %w", service, err)
+		}
+	}
+	return nil
 }
 
 func rewording(report Report, opts StopOptions) Report {
@@ -244,8 +278,9 @@ func replicas(d *appsv1.Deployment) int32 {
 	return *d.Spec.Replicas
 }
 
-// followRemoval reports the end of pods as they go. What it reports first is that they are stopping.
-func followRemoval(project string, state *plan.State, report Report) func(ctx context.Context, t Target, namespace string) error {
+// followRemoval reports the end of pods as they go. What it reports first is that they are stopping. The function it returns waits for the last of
+// them, and returns them as they were seen last.
+func followRemoval(project string, state *plan.State, report Report) func(ctx context.Context, t Target, namespace string) (map[string]*corev1.Pod, error) {
 	left := map[string]string{}
 	var order []string
 	for _, pod := range state.Pods {
@@ -264,13 +299,20 @@ func followRemoval(project string, state *plan.State, report Report) func(ctx co
 			delete(left, name)
 		}
 	}
-	return func(ctx context.Context, t Target, namespace string) error {
+	return func(ctx context.Context, t Target, namespace string) (map[string]*corev1.Pod, error) {
+		last := map[string]*corev1.Pod{}
 		if len(left) == 0 {
-			return nil
+			return last, nil
+		}
+		for _, pod := range state.Pods {
+			last[pod.Name] = pod
 		}
 		there := map[string]bool{}
 		synced := false
-		return t.WatchPods(ctx, namespace, func(e PodEvent) bool {
+		return last, t.WatchPods(ctx, namespace, func(e PodEvent) bool {
+			if e.Pod != nil && last[e.Pod.Name] != nil {
+				last[e.Pod.Name] = e.Pod
+			}
 			switch {
 			case e.Synced:
 				synced = true
@@ -291,6 +333,9 @@ func followRemoval(project string, state *plan.State, report Report) func(ctx co
 
 // Shown is the name a pod's container is shown by.
 func Shown(project string, pod *corev1.Pod) string {
+	if name := pod.Annotations[plan.AnnotationContainerName]; name != "" {
+		return name
+	}
 	if s := pod.Labels[api.LabelService]; s != "" && plan.Number(pod) > 0 {
 		return plan.ContainerName(project, s, plan.Number(pod))
 	}

@@ -126,7 +126,9 @@ func (t *tracker) step(it *item) {
 	if it.stage == started && (!t.ready || isReady(pod) || isOver(pod)) && !t.outdated(it) {
 		it.stage = finished
 		switch {
-		case t.ready && isReady(pod):
+		case t.ready && isOver(pod):
+			t.emit(it, "Exited", Done, "")
+		case t.ready:
 			t.emit(it, "Healthy", Done, "")
 		case it.Change == plan.Keep:
 			t.emit(it, "Running", Done, "")
@@ -189,7 +191,7 @@ func (t *tracker) overdue(now time.Time) {
 			continue
 		}
 		if pod := t.pod(it); pod != nil && len(pod.Spec.SchedulingGates) == 0 {
-			if t.ready && it.stage == started && unhealthy(pod, s.Health, now) {
+			if t.ready && it.stage == started && s.Health != nil && unhealthy(pod, s.Health, now) {
 				t.fail(it, errkind.New(errkind.Precondition, "container %s is unhealthy", it.Name))
 			}
 			continue

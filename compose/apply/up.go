@@ -113,7 +113,7 @@ func scalePatch(replicas int32, stopped string) []byte {
 	}
 	// Encoding plain maps cannot fail.
 	data, _ := json.Marshal(map[string]any{
-		"metadata": map[string]any{"annotations": map[string]any{api.AnnotationStoppedReplicas: note}},
+		"metadata": map[string]any{"annotations": map[string]any{api.AnnotationStoppedReplicas: note, plan.AnnotationStopped: nil}},
 		"spec":     map[string]any{"replicas": replicas},
 	})
 	return data

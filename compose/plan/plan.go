@@ -23,19 +23,28 @@ import (
 
 // Annotations and labels that only the Compose front end reads.
 const (
-	annotationHash        = api.AnnotationConfigHash
-	annotationImageID     = "compose.cuppa.dev/image-id"    // on pod templates: a new image behind the same name is a new version
-	annotationRecreate    = "compose.cuppa.dev/recreate"    // on pod templates: counts --force-recreate
-	AnnotationLabels      = "compose.cuppa.dev/labels"      // JSON of the service's labels, also of those Kubernetes would refuse
-	AnnotationImageConfig = "compose.cuppa.dev/image"       // on Deployments: JSON of Shown
-	AnnotationWorkingDir  = "compose.cuppa.dev/working-dir" // on Namespaces
-	AnnotationFiles       = "compose.cuppa.dev/config-files"
-	AnnotationVolumes     = "compose.cuppa.dev/volumes" // on Namespaces: JSON list of the project's own volumes
-	AnnotationAfter       = "compose.cuppa.dev/after"   // on Deployments: JSON list of the services it depends on
-	LabelRunService       = "compose.cuppa.dev/run-service"
-	labelManagedBy        = "app.kubernetes.io/managed-by"
-	managedBy             = "cuppa-compose"
+	annotationHash          = api.AnnotationConfigHash
+	annotationImageID       = "compose.cuppa.dev/image-id"    // on pod templates: a new image behind the same name is a new version
+	annotationRecreate      = "compose.cuppa.dev/recreate"    // on pod templates: counts --force-recreate
+	AnnotationLabels        = "compose.cuppa.dev/labels"      // JSON of the service's labels, also of those Kubernetes would refuse
+	AnnotationImageConfig   = "compose.cuppa.dev/image"       // on Deployments: JSON of Shown
+	AnnotationWorkingDir    = "compose.cuppa.dev/working-dir" // on Namespaces
+	AnnotationFiles         = "compose.cuppa.dev/config-files"
+	AnnotationVolumes       = "compose.cuppa.dev/volumes"            // on Namespaces: JSON list of the project's own volumes
+	AnnotationAfter         = "compose.cuppa.dev/after"              // on Deployments: JSON list of the services it depends on
+	AnnotationContainerName = "compose.cuppa.dev/container-name"     // on pods
+	AnnotationStopped       = "compose.cuppa.dev/stopped-containers" // on Deployments: JSON, number -> Stopped
+	LabelRunService         = "compose.cuppa.dev/run-service"
+	labelManagedBy          = "app.kubernetes.io/managed-by"
+	managedBy               = "cuppa-compose"
 )
+
+// Stopped is what is remembered of a container that `stop` has ended.
+type Stopped struct {
+	ExitCode int32       `json:"code"`
+	At       metav1.Time `json:"at"`
+	ID       string      `json:"id,omitempty"`
+}
 
 // Shown is what `ps` shows of a container without asking the engine.
 type Shown struct {
@@ -278,7 +287,11 @@ func (p *Plan) workload(project *model.Project, state *State, w workload, opts O
 	first := len(p.Containers)
 	p.containers(project.Name, w.service, pods, int(replicas), fate, have)
 	for i := range p.Containers[first:] {
-		p.Containers[first+i].Version = VersionOf(want.Spec.Template.Annotations)
+		c := &p.Containers[first+i]
+		c.Version = VersionOf(want.Spec.Template.Annotations)
+		if name := want.Spec.Template.Annotations[AnnotationContainerName]; name != "" {
+			c.Name = name
+		}
 	}
 }
 

@@ -25,6 +25,9 @@ func (b *builder) template(s *model.Service, image Image) corev1.PodTemplateSpec
 	if image.ID != "" {
 		t.Annotations[annotationImageID] = image.ID
 	}
+	if s.ContainerName != "" {
+		t.Annotations[AnnotationContainerName] = s.ContainerName
+	}
 	for _, name := range b.sharedNames(s.Name) {
 		t.Labels[nameLabel(name)] = "true"
 	}

@@ -67,6 +67,9 @@ func (p *Plan) versions(state *State) {
 		for _, d := range state.Deployments {
 			if d.Labels[api.LabelService] == p.Containers[i].Service {
 				p.Containers[i].Version = VersionOf(d.Spec.Template.Annotations)
+				if name := d.Spec.Template.Annotations[AnnotationContainerName]; name != "" {
+					p.Containers[i].Name = name
+				}
 			}
 		}
 	}
@@ -87,6 +90,7 @@ func OneOff(p *model.Project, service, name string, opts Options) (*corev1.Pod, 
 	pod.Name, pod.Namespace = name, NamespaceName(p.Name)
 	delete(pod.Labels, api.LabelService)
 	delete(pod.Annotations, api.AnnotationNumbered)
+	delete(pod.Annotations, AnnotationContainerName)
 	pod.Labels[api.LabelOneOff] = "true"
 	pod.Labels[LabelRunService] = service
 	pod.Spec.RestartPolicy = corev1.RestartPolicyNever

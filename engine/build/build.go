@@ -172,6 +172,9 @@ func (b *Builder) sweep(ctx context.Context) error {
 	if err := sweep(ctx, b.runDir(), b.cfg.Runtime); err != nil {
 		return content.Wrap(err, "clear interrupted builds")
 	}
+	if err := sweepMounts(b.cfg.Content.LayerDir()); err != nil {
+		return content.Wrap(err, "clear interrupted builds")
+	}
 	if b.cfg.Content.Torn() { // the cache refers to layers that are gone
 		if err := os.RemoveAll(b.cfg.Dir); err != nil {
 			return content.Wrap(err, "clear build cache")

@@ -21,6 +21,7 @@ import (
 	"github.com/moby/buildkit/session"
 	"github.com/moby/buildkit/session/secrets/secretsprovider"
 	"github.com/moby/buildkit/solver/errdefs"
+	"github.com/sirupsen/logrus"
 	"github.com/tonistiigi/fsutil"
 
 	"github.com/cuppa-project/cuppa/engine/content"
@@ -29,6 +30,12 @@ import (
 	"github.com/cuppa-project/cuppa/engine/image/registrytest"
 	"github.com/cuppa-project/cuppa/engine/snapshot"
 )
+
+// TestMain keeps the libraries silent.
+func TestMain(m *testing.M) {
+	logrus.SetOutput(io.Discard)
+	os.Exit(m.Run())
+}
 
 // bench is a builder on its own stores, with a client.
 type bench struct {
@@ -51,6 +58,7 @@ func open(t testing.TB) *bench {
 		t.Skip("needs a static busybox (package busybox-static)")
 	}
 	node := helpertest.Start(t)
+	t.Setenv("TMPDIR", t.TempDir()) // where BuildKit mounts things for a moment
 	dir := t.TempDir()
 	quiet := slog.New(slog.DiscardHandler)
 	layers, err := snapshot.Open(snapshot.Config{Dir: filepath.Join(dir, "layers"), Logger: quiet})
@@ -83,6 +91,9 @@ func open(t testing.TB) *bench {
 			t.Error(err)
 		}
 		checkMounts(t, dir)
+		if left, _ := filepath.Glob(filepath.Join(os.TempDir(), mountPointPrefix+"*")); len(left) > 0 {
+			t.Errorf("mount points left: %v", left)
+		}
 	})
 	return &bench{images: images, content: store, builder: b, client: c, node: node}
 }
@@ -417,6 +428,49 @@ func TestDockerfileFeatures(t *testing.T) {
 	}
 }
 
+// TestCacheBound applies the policy that BuildKit applies after builds to a cache that is larger than allowed.
+func TestCacheBound(t *testing.T) {
+	b := open(t)
+	const bound = 3 << 20 // one busybox
+	for _, word := range []string{"one", "two", "three"} {
+		dir := write(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY word /word\nCOPY busybox /busybox\n", "word": word})
+		if _, out, err := b.build(t, dir, "app", nil); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+	}
+	if _, _, err := b.images.Prune(t.Context(), true); err != nil { // what images hold is not the cache's
+		t.Fatal(err)
+	}
+	p, err := b.builder.get()
+	if err != nil {
+		t.Fatal(err)
+	}
+	usage := make(chan client.UsageInfo)
+	go func() {
+		for range usage {
+		}
+	}()
+	used := func() (total int64) {
+		t.Helper()
+		list, err := b.client.DiskUsage(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, u := range list {
+			total += u.Size
+		}
+		return total
+	}
+	before := used()
+	if err := p.worker.Prune(t.Context(), usage, cachePolicy(bound)...); err != nil {
+		t.Fatal(err)
+	}
+	close(usage)
+	if after := used(); before <= bound || after > bound {
+		t.Errorf("the cache took %d bytes and takes %d now, with a bound of %d", before, after, bound)
+	}
+}
+
 // TestExports sends results to archives, which must load here again.
 func TestExports(t *testing.T) {
 	b := open(t)
@@ -513,6 +567,9 @@ func TestInterruptedBuild(t *testing.T) {
 func BenchmarkBuild(b *testing.B) {
 	bench := open(b)
 	dir := write(b, map[string]string{"Dockerfile": threeSteps, "word": "x"})
+	if _, out, err := bench.build(b, dir, "app", nil); err != nil {
+		b.Fatalf("%v\n%s", err, out)
+	}
 	for name, attrs := range map[string]map[string]string{"cold": {"no-cache": ""}, "cached": nil} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {

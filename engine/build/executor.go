@@ -5,12 +5,10 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"syscall"
 
-	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/moby/buildkit/executor"
 	resourcestypes "github.com/moby/buildkit/executor/resources/types"
 	gatewayapi "github.com/moby/buildkit/frontend/gateway/pb"
@@ -43,26 +41,6 @@ func newExecutor(dir string, runtime container.Runtime, cgroup string, log *slog
 		return nil, err
 	}
 	return &runner{dir: dir, runtime: runtime, cgroup: cgroup, log: log, stopping: make(chan struct{}), running: map[string]bool{}}, nil
-}
-
-// sweep removes the containers and mounts of steps that an earlier life of this program did not end.
-func sweep(ctx context.Context, dir string, runtime container.Runtime) error {
-	entries, err := os.ReadDir(dir)
-	if err != nil && !os.IsNotExist(err) {
-		return err
-	}
-	for _, entry := range entries {
-		if !entry.IsDir() {
-			continue
-		}
-		if err := runtime.Delete(ctx, idPrefix+entry.Name(), true); err != nil {
-			return fmt.Errorf("remove container of an interrupted build step: %w", err)
-		}
-		if err := mount.UnmountAll(filepath.Join(dir, entry.Name(), "rootfs"), syscall.MNT_DETACH); err != nil && !os.IsNotExist(err) {
-			return fmt.Errorf("unmount root of an interrupted build step: %w", err)
-		}
-	}
-	return os.RemoveAll(dir)
 }
 
 // Run implements executor.Executor.

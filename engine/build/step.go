@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/containerd/containerd/v2/core/mount"
@@ -120,13 +121,23 @@ func (r *runner) specify(ctx context.Context, s *step, mounts []executor.Mount, 
 	if err != nil {
 		return err
 	}
-	s.cleanups = append(s.cleanups, cleanup)
+	s.cleanups = append(s.cleanups, func() { removeMountPoints(spec.Mounts) }, cleanup)
 	spec.Process.Terminal = meta.Tty
 	spec.Linux.CgroupsPath = filepath.Join("/", r.cgroup, idPrefix+s.id)
 	// Builds have no use for the view of their cgroup, which takes milliseconds to mount.
 	spec.Mounts = slices.DeleteFunc(spec.Mounts, func(m specs.Mount) bool { return m.Type == "cgroup" })
 	s.spec = spec
 	return nil
+}
+
+// removeMountPoints removes the folders that BuildKit makes for single files it mounts, and forgets. Only empty ones go.
+func removeMountPoints(mounts []specs.Mount) {
+	for _, m := range mounts {
+		dir := filepath.Dir(m.Source)
+		if filepath.Base(m.Source) == "file" && filepath.Dir(dir) == filepath.Clean(os.TempDir()) && strings.HasPrefix(filepath.Base(dir), mountPointPrefix) {
+			_ = os.Remove(dir)
+		}
+	}
 }
 
 // networkOf is the network a step gets: that of this process, or none but the loopback.

@@ -53,7 +53,9 @@ type Store struct {
 	blobs  content.Store
 	db     *metadata.DB
 	dirty  chan struct{} // holds a token when something changed since the last collection
+	trash  chan struct{} // holds a token when a root was let go
 
+	roots   *snapshot.Roots
 	journal *journal
 	torn    bool // the machine crashed, and layers went for it
 }
@@ -81,7 +83,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, Wrap(err, "open content store %s", path)
 	}
-	s := &Store{dir: cfg.Dir, log: cfg.Logger, layers: cfg.Layers, dirty: make(chan struct{}, 1), journal: newJournal(cfg.Dir)}
+	s := &Store{dir: cfg.Dir, log: cfg.Logger, layers: cfg.Layers, dirty: make(chan struct{}, 1), trash: make(chan struct{}, 1), journal: newJournal(cfg.Dir)}
 	if err := s.open(ctx, boltDB); err != nil {
 		boltDB.Close()
 		return nil, Wrap(err, "open content store %s", cfg.Dir)
@@ -108,6 +110,9 @@ func (s *Store) open(ctx context.Context, boltDB *bolt.DB) error {
 		return err
 	}
 	if s.torn, err = s.afterBoot(s.Context(ctx)); err != nil {
+		return err
+	}
+	if s.roots, err = snapshot.OpenRoots(s.Context(ctx), s.layers, s.Layers(), s.journal.boot); err != nil {
 		return err
 	}
 	if _, err := os.Lstat(filepath.Join(s.dir, unsyncedFile)); err == nil {
@@ -159,10 +164,8 @@ func (s *Store) Leases() leases.Manager { return metadata.NewLeaseManager(s.db) 
 // Layers is the layer store as the metadata knows it; LayerDriver is its driver's name.
 func (s *Store) Layers() snapshots.Snapshotter { return s.db.Snapshotter(s.layers.Name) }
 
-// Roots makes the writable roots of containers.
-func (s *Store) Roots() snapshot.Roots {
-	return snapshot.Roots{Layers: s.Layers(), Volatile: s.layers.Volatile}
-}
+// Roots are the writable roots of containers. Their calls take a Context of this store.
+func (s *Store) Roots() *snapshot.Roots { return s.roots }
 
 // LayerDriver names the snapshot driver in use.
 func (s *Store) LayerDriver() string { return s.layers.Name }
@@ -208,10 +211,21 @@ func (s *Store) Collect() {
 	}
 }
 
+// Tidy asks for the files of removed roots to be removed soon, which needs no collection.
+func (s *Store) Tidy() {
+	select {
+	case s.trash <- struct{}{}:
+	default:
+	}
+}
+
 // Sweep collects now and returns when the room is free again. Only Run and an explicit prune call it: removing large layers takes seconds.
 func (s *Store) Sweep(ctx context.Context) (gc.Stats, error) {
 	stats, err := s.db.GarbageCollect(s.Context(ctx))
 	if err != nil {
+		return nil, Wrap(err, "collect garbage")
+	}
+	if err := s.roots.Sweep(); err != nil {
 		return nil, Wrap(err, "collect garbage")
 	}
 	s.takeBallast()
@@ -220,7 +234,20 @@ func (s *Store) Sweep(ctx context.Context) (gc.Stats, error) {
 
 // Run collects garbage and writes layers out, in the background, until ctx ends.
 func (s *Store) Run(ctx context.Context) error {
-	return run.Group(ctx, s.collect, s.writeOut)
+	return run.Group(ctx, s.collect, s.tidy, s.writeOut)
+}
+
+func (s *Store) tidy(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-s.trash:
+			if err := s.roots.Sweep(); err != nil {
+				s.log.Error("files of a container were not removed", "err", err)
+			}
+		}
+	}
 }
 
 // collect waits for a moment of calm after each change, since work comes in bursts and one collection reads the whole metadata. Now and then it

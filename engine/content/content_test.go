@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -15,10 +16,17 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/sirupsen/logrus"
 
 	"github.com/cuppa-project/cuppa/engine/snapshot"
 	"github.com/cuppa-project/cuppa/internal/errkind"
 )
+
+// TestMain keeps the libraries silent.
+func TestMain(m *testing.M) {
+	logrus.SetOutput(io.Discard)
+	os.Exit(m.Run())
+}
 
 func TestWrap(t *testing.T) {
 	for _, tc := range []struct{ err, kind error }{

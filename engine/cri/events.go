@@ -86,7 +86,11 @@ func (s *Service) GetContainerEvents(ctx context.Context, out chan *runtimeapi.C
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		s.log.Warn("runtime events interrupted", "err", err)
+		if err == nil {
+			s.log.Info("runtime events interrupted")
+			continue
+		}
+		s.log.Warn("no events from the runtime", "err", err)
 		timer := time.NewTimer(retryEvents)
 		select {
 		case <-timer.C:

@@ -313,6 +313,19 @@ func TestRealStreams(t *testing.T) {
 			t.Errorf("exec that leaves a process behind gave %q, %v after %v", out, err, time.Since(begin))
 		}
 	})
+	t.Run("new limits", func(t *testing.T) {
+		for _, limit := range []int64{32 << 20, 64 << 20, 48 << 20} {
+			err := r.UpdateContainerResources(t.Context(), id, &runtimeapi.ContainerResources{
+				Linux: &runtimeapi.LinuxContainerResources{MemoryLimitInBytes: limit, CpuQuota: 20000, CpuPeriod: 100000}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			st, err := r.runtime.Stats(t.Context(), id)
+			if err != nil || st.MemoryLimit != uint64(limit) {
+				t.Errorf("limit is %d, %v after it was set to %d", st.MemoryLimit, err, limit)
+			}
+		}
+	})
 	t.Run("attach", func(t *testing.T) {
 		config := containerConfig("shell", "sh")
 		config.Stdin, config.StdinOnce, config.Tty = true, true, true

@@ -26,6 +26,12 @@ import (
 	"github.com/cuppa-project/cuppa/engine/image/registrytest"
 )
 
+// TestMain keeps the libraries silent.
+func TestMain(m *testing.M) {
+	engine.BridgeLogs(slog.New(slog.DiscardHandler))
+	os.Exit(m.Run())
+}
+
 // door serves a new engine on a socket for one test.
 func door(t *testing.T) (*engine.Engine, string) {
 	t.Helper()

@@ -17,6 +17,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 
@@ -49,9 +50,9 @@ func Program() ([]byte, error) {
 	return program, nil
 }
 
-// Start returns a client of the supervisor of cfg.RunDir, and starts that supervisor if none is running. The supervisor is in a
-// session of its own and outlives the caller. One of another build keeps its containers and serves on, as long as the protocol is
-// one that both speak.
+// Start returns a client of the supervisor of cfg.RunDir, and starts that supervisor if none is running; the client does the same
+// when it finds it dead later. The supervisor is in a session of its own and outlives the caller. One of another build keeps its
+// containers and serves on, as long as the protocol is one that both speak.
 func Start(ctx context.Context, cfg Config) (*supervisor.Client, error) {
 	program, err := Program()
 	if err != nil {
@@ -59,26 +60,50 @@ func Start(ctx context.Context, cfg Config) (*supervisor.Client, error) {
 	}
 	sum := sha256.Sum256(program)
 	build := hex.EncodeToString(sum[:8])
-	client := supervisor.New(filepath.Join(cfg.RunDir, "supervisor.sock"), build)
-	hello, err := client.Hello(ctx)
-	if err == nil {
-		if hello.Build != build {
-			cfg.Log.Info("supervisor of another build serves on", "pid", hello.Pid, "containers", hello.Containers)
-		}
-		return client, nil
+	socket := filepath.Join(cfg.RunDir, "supervisor.sock")
+	k := &keeper{cfg: cfg, program: program, build: build, probe: supervisor.New(socket, build)}
+	hello, err := k.probe.Hello(ctx)
+	switch {
+	case errors.Is(err, errkind.Unavailable):
+		err = k.start(ctx)
+	case err == nil && hello.Build != build:
+		cfg.Log.Info("supervisor of another build serves on", "pid", hello.Pid, "containers", hello.Containers)
 	}
-	if !errors.Is(err, errkind.Unavailable) {
+	if err != nil {
 		return nil, err
 	}
-	if err := spawn(ctx, cfg, program, build); err != nil {
-		// Another cuppa may have been first; then its supervisor is ours too.
-		if _, herr := client.Hello(ctx); herr == nil {
-			return client, nil
-		}
-		return nil, err
+	client := supervisor.New(socket, build)
+	client.ReviveBy(func(ctx context.Context) error {
+		cfg.Log.Debug("supervisor does not answer")
+		return k.start(ctx)
+	})
+	return client, nil
+}
+
+// keeper starts supervisors, one at a time.
+type keeper struct {
+	cfg     Config
+	program []byte
+	build   string
+	probe   *supervisor.Client
+
+	mu sync.Mutex
+}
+
+// start returns when a supervisor answers.
+func (k *keeper) start(ctx context.Context) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if _, err := k.probe.Hello(ctx); err == nil || !errors.Is(err, errkind.Unavailable) {
+		return err // somebody else was first
 	}
-	_, err = client.Hello(ctx)
-	return client, err
+	k.cfg.Log.Info("supervisor starts", "run", k.cfg.RunDir)
+	spawned := spawn(ctx, k.cfg, k.program, k.build)
+	// Even if ours has failed: another process may have started one at the same moment.
+	if _, err := k.probe.Hello(ctx); err != nil {
+		return errors.Join(spawned, err)
+	}
+	return nil
 }
 
 // spawn runs the program from sealed memory and waits until it is ready.

@@ -58,7 +58,7 @@ type Options struct {
 // Store holds images. Every method is safe for concurrent use.
 type Store struct {
 	content *content.Store
-	roots   snapshot.Roots
+	roots   *snapshot.Roots
 	opts    Options
 	log     *slog.Logger
 	host    platforms.MatchComparer

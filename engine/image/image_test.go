@@ -19,12 +19,19 @@ import (
 
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/google/go-cmp/cmp"
+	"github.com/sirupsen/logrus"
 
 	"github.com/cuppa-project/cuppa/engine/container"
 	"github.com/cuppa-project/cuppa/engine/content"
 	"github.com/cuppa-project/cuppa/engine/snapshot"
 	"github.com/cuppa-project/cuppa/internal/errkind"
 )
+
+// TestMain keeps the libraries silent.
+func TestMain(m *testing.M) {
+	logrus.SetOutput(io.Discard)
+	os.Exit(m.Run())
+}
 
 // openStore opens a store in dir for one test.
 func openStore(t *testing.T, dir, driver string, opts Options) (*Store, *content.Store) {

@@ -24,11 +24,7 @@ func (s *Store) Remove(ctx context.Context, ref string, force bool) ([]Removed, 
 	if err != nil {
 		return nil, err
 	}
-	user, err := s.userOf(ctx, img)
-	if err != nil {
-		return nil, err
-	}
-	plan, err := planRemoval(img, ref, force, user)
+	plan, err := planRemoval(img, ref, force, s.userOf(img))
 	if err != nil {
 		return nil, err
 	}
@@ -42,11 +38,7 @@ func (s *Store) Prune(ctx context.Context, all bool) (removed []Removed, freed i
 		return nil, 0, err
 	}
 	for _, img := range list {
-		user, err := s.userOf(ctx, img)
-		if err != nil {
-			return removed, freed, err
-		}
-		if user != "" || (!all && !img.Dangling()) {
+		if s.userOf(img) != "" || (!all && !img.Dangling()) {
 			continue
 		}
 		done, err := s.remove(ctx, img, removeAll(img))
@@ -59,24 +51,17 @@ func (s *Store) Prune(ctx context.Context, all bool) (removed []Removed, freed i
 }
 
 // userOf returns the key of a container root made from the image, "" if there is none.
-func (s *Store) userOf(ctx context.Context, img Image) (string, error) {
-	roots, err := s.Roots(ctx)
-	if err != nil {
-		return "", err
-	}
-	for _, root := range roots {
+func (s *Store) userOf(img Image) string {
+	for _, root := range s.roots.List() {
 		if root.Image == img.ID.String() {
-			return root.Key, nil
+			return root.Key
 		}
 	}
-	return "", nil
+	return ""
 }
 
 // Roots lists the roots of all containers.
-func (s *Store) Roots(ctx context.Context) ([]snapshot.Root, error) {
-	roots, err := s.roots.List(s.content.Context(ctx))
-	return roots, content.Wrap(err, "list container roots")
-}
+func (s *Store) Roots() []snapshot.Root { return s.roots.List() }
 
 // remove carries a plan out. Names go one by one; deleting the last one is what lets the collector take the image.
 func (s *Store) remove(ctx context.Context, img Image, plan removal) ([]Removed, error) {
@@ -105,6 +90,9 @@ func (s *Store) remove(ctx context.Context, img Image, plan removal) ([]Removed,
 	}
 	if plan.delete {
 		done = append(done, Removed{Deleted: img.ID.String()})
+	}
+	if err := s.roots.Release(ctx); err != nil {
+		return done, content.Wrap(err, "remove image")
 	}
 	s.content.Collect()
 	return done, nil

@@ -21,10 +21,10 @@ func (s *Store) PrepareRoot(ctx context.Context, key, ref string) ([]container.M
 	}
 	chain := identity.ChainID(slices.Clone(img.Config.RootFS.DiffIDs)).String()
 	nctx := s.content.Context(ctx)
-	mounts, err := s.roots.Prepare(nctx, key, chain, img.ID.String(), nil)
+	mounts, err := s.roots.Prepare(nctx, key, chain, img.ID.String())
 	if errdefs.IsNotFound(err) {
 		if err = s.unpackAgain(ctx, img); err == nil {
-			mounts, err = s.roots.Prepare(nctx, key, chain, img.ID.String(), nil)
+			mounts, err = s.roots.Prepare(nctx, key, chain, img.ID.String())
 		}
 	}
 	return mounts, content.Wrap(err, "prepare root file system of %q", ShortName(ref))
@@ -43,6 +43,7 @@ func (s *Store) unpackAgain(ctx context.Context, img Image) error {
 // RemoveRoot lets a container's root go. One that does not exist is no error.
 func (s *Store) RemoveRoot(ctx context.Context, key string) error {
 	err := s.roots.Remove(s.content.Context(ctx), key)
+	s.content.Tidy()
 	return content.Wrap(err, "remove root file system")
 }
 

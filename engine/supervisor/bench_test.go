@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/moby/profiles/seccomp"
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -242,5 +243,36 @@ func BenchmarkMemory(b *testing.B) {
 				b.Fatal(err)
 			}
 		}
+	}
+}
+
+// BenchmarkFirstStart is a pod's way to its first process on a machine that has been idle: namespaces, then create and start.
+func BenchmarkFirstStart(b *testing.B) {
+	n := helpertest.Start(b)
+	i := 0
+	for b.Loop() {
+		b.StopTimer()
+		time.Sleep(150 * time.Millisecond)
+		id := fmt.Sprintf("c%d", i)
+		i++
+		b.StartTimer()
+		_, err := n.MakeNamespaces(b.Context(), container.NamespaceSpec{ID: id, IPC: true, UTS: true, Cgroup: n.Cgroup + "/pod" + id})
+		if err == nil {
+			err = n.Create(b.Context(), n.Spec(b, id, "true"))
+		}
+		if err == nil {
+			err = n.Client.Start(b.Context(), id)
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.StopTimer()
+		if err := n.Delete(b.Context(), id, true); err != nil {
+			b.Fatal(err)
+		}
+		if err := n.RemoveNamespaces(b.Context(), id); err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
 	}
 }

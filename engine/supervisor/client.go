@@ -10,6 +10,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -23,11 +24,42 @@ import (
 type Client struct {
 	socket string
 	build  string
+	revive func(context.Context) error
+	down   atomic.Bool // Shutdown was called: nothing is revived
 }
 
 // New returns a client of the supervisor at the socket; build is the digest of the helper that this program carries, for Hello.
 // It does not connect.
 func New(socket, build string) *Client { return &Client{socket: socket, build: build} }
+
+// ReviveBy sets how to start the supervisor again when it is found dead; the containers live on meanwhile, and the next supervisor takes
+// them over. It must be set before the first call, and may be called from several goroutines at once.
+func (c *Client) ReviveBy(revive func(context.Context) error) { c.revive = revive }
+
+// dial connects, to a new supervisor if there is none.
+func (c *Client) dial(ctx context.Context) (*net.UnixConn, error) {
+	conn, err := c.connect()
+	if err == nil || c.revive == nil || c.down.Load() {
+		return conn, err
+	}
+	if rerr := c.revive(ctx); rerr != nil {
+		return nil, errkind.New(errkind.Unavailable, "start supervisor again: %w", rerr)
+	}
+	return c.connect()
+}
+
+func (c *Client) connect() (*net.UnixConn, error) {
+	addr, done, err := wire.Address(c.socket)
+	if err != nil {
+		return nil, errkind.New(errkind.Unavailable, "reach supervisor: %w", err)
+	}
+	defer done()
+	conn, err := net.DialUnix("unix", nil, addr)
+	if err != nil {
+		return nil, errkind.New(errkind.Unavailable, "reach supervisor: %w", err)
+	}
+	return conn, nil
+}
 
 // call is a connection with its request sent. Close it.
 type call struct {
@@ -45,14 +77,9 @@ func (c *Client) begin(ctx context.Context, op string, body any, fds ...int) (*c
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	addr, done, err := wire.Address(c.socket)
+	conn, err := c.dial(ctx)
 	if err != nil {
-		return nil, errkind.New(errkind.Unavailable, "reach supervisor: %w", err)
-	}
-	defer done()
-	conn, err := net.DialUnix("unix", nil, addr)
-	if err != nil {
-		return nil, errkind.New(errkind.Unavailable, "reach supervisor: %w", err)
+		return nil, err
 	}
 	// The end of ctx makes reads and writes return at once.
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
@@ -127,7 +154,12 @@ func (c *Client) Hello(ctx context.Context) (wire.Hello, error) {
 // Shutdown ends the supervisor. Without force it is refused with errkind.Precondition while any container exists; with force all are
 // killed and removed first, and nothing of them remains.
 func (c *Client) Shutdown(ctx context.Context, force bool) error {
-	return c.do(ctx, wire.OpShutdown, wire.Shutdown{Force: force}, nil)
+	c.down.Store(true)
+	err := c.do(ctx, wire.OpShutdown, wire.Shutdown{Force: force}, nil)
+	if err != nil {
+		c.down.Store(false)
+	}
+	return err
 }
 
 // MakeNamespaces implements container.Runtime.

@@ -52,6 +52,7 @@ type Runtime struct {
 	nextIP             int
 	pullDelay          time.Duration
 	sandboxError       error
+	terse              bool
 }
 
 type sandbox struct {
@@ -98,6 +99,13 @@ func (r *Runtime) SlowPulls(delay time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.pullDelay = delay
+}
+
+// Terse makes the status of a sandbox say nothing of its containers, as older runtimes do.
+func (r *Runtime) Terse() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.terse = true
 }
 
 // FailSandboxes makes every new sandbox fail; nil: none.
@@ -302,7 +310,17 @@ func (r *Runtime) PodSandboxStatus(_ context.Context, id string, _ bool) (*runti
 	if !ok {
 		return nil, errkind.New(errkind.NotFound, "no sandbox %s", id)
 	}
-	return &runtimeapi.PodSandboxStatusResponse{Status: proto.CloneOf(s.status)}, nil
+	response := &runtimeapi.PodSandboxStatusResponse{Status: proto.CloneOf(s.status)}
+	if r.terse {
+		return response, nil
+	}
+	response.Timestamp = time.Now().UnixNano()
+	for _, c := range r.containers {
+		if c.sandbox == id {
+			response.ContainersStatuses = append(response.ContainersStatuses, proto.CloneOf(c.status))
+		}
+	}
+	return response, nil
 }
 
 // ListPodSandbox implements cri.RuntimeService.

@@ -22,27 +22,46 @@ func Read(ctx context.Context, runtime cri.RuntimeService, key Key) (Pod, error)
 	if err != nil {
 		return Pod{}, fmt.Errorf("list sandboxes of pod %s/%s: %w", key.Namespace, key.Name, err)
 	}
-	containers, err := runtime.ListContainers(ctx, &runtimeapi.ContainerFilter{LabelSelector: selector})
-	if err != nil {
-		return Pod{}, fmt.Errorf("list containers of pod %s/%s: %w", key.Namespace, key.Name, err)
-	}
 	pod := Pod{Key: key}
+	whole := len(sandboxes) > 0
 	for _, sandbox := range sandboxes {
 		response, err := runtime.PodSandboxStatus(ctx, sandbox.Id, false)
 		if err != nil || response.GetStatus() == nil {
 			continue // it went away between the two calls
 		}
 		pod.Sandboxes = append(pod.Sandboxes, fromSandbox(response.Status))
+		// A runtime that puts a time on its answer tells about the containers in it too, which saves asking for each.
+		if response.Timestamp == 0 {
+			whole = false
+			continue
+		}
+		for _, status := range response.ContainersStatuses {
+			pod.Containers = append(pod.Containers, fromContainer(status, sandbox.Id))
+		}
 	}
+	if !whole {
+		if pod.Containers, err = readContainers(ctx, runtime, key, selector); err != nil {
+			return Pod{}, err
+		}
+	}
+	pod.sort()
+	return pod, nil
+}
+
+func readContainers(ctx context.Context, runtime cri.RuntimeService, key Key, selector map[string]string) ([]Container, error) {
+	containers, err := runtime.ListContainers(ctx, &runtimeapi.ContainerFilter{LabelSelector: selector})
+	if err != nil {
+		return nil, fmt.Errorf("list containers of pod %s/%s: %w", key.Namespace, key.Name, err)
+	}
+	var out []Container
 	for _, container := range containers {
 		response, err := runtime.ContainerStatus(ctx, container.Id, false)
 		if err != nil || response.GetStatus() == nil {
 			continue
 		}
-		pod.Containers = append(pod.Containers, fromContainer(response.Status, container.PodSandboxId))
+		out = append(out, fromContainer(response.Status, container.PodSandboxId))
 	}
-	pod.sort()
-	return pod, nil
+	return out, nil
 }
 
 // Keys lists every pod that the runtime has something of.

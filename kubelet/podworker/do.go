@@ -81,7 +81,7 @@ func (w *Worker) launch(ctx context.Context, in Input, verdict Verdict, a Action
 	do := doers()[a.Verb]
 	w.wait.Go(func() {
 		apply := do(opCtx, w, in, a)
-		w.tell(func() { w.finished = append(w.finished, result{key, serial, apply}) })
+		w.tell(func() { w.finished = append(w.finished, result{key, serial, a.touchesRuntime(), apply}) })
 	})
 }
 

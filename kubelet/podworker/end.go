@@ -106,14 +106,14 @@ func (p *planner) vanish() {
 	case !p.Removed && !p.Memory.Forgotten:
 		p.plan.add(Action{Verb: Forget})
 	case !p.Observed.Empty():
-		for _, c := range p.Observed.Containers {
-			p.plan.add(Action{Verb: RemoveContainer, Name: c.Name, ID: c.ID})
+		for _, s := range p.Observed.Sandboxes { // their containers go with them
+			p.plan.add(Action{Verb: RemoveSandbox, ID: s.ID})
 		}
-		if len(p.Observed.Containers) > 0 {
+		if len(p.Observed.Sandboxes) > 0 {
 			return
 		}
-		for _, s := range p.Observed.Sandboxes {
-			p.plan.add(Action{Verb: RemoveSandbox, ID: s.ID})
+		for _, c := range p.Observed.Containers {
+			p.plan.add(Action{Verb: RemoveContainer, Name: c.Name, ID: c.ID})
 		}
 	case !p.Memory.Cleaned:
 		p.plan.add(Action{Verb: Clean})

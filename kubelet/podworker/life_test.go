@@ -697,3 +697,16 @@ func TestImageChangeRestartsTheContainer(t *testing.T) {
 		}
 	})
 }
+
+func TestTerseRuntime(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.runtime.Terse()
+		w.create(newPod("web"))
+		after(time.Second)
+		w.runtime.Kill("app", 4)
+		after(time.Second)
+		if got := status(w.pod("web"), "app"); got.RestartCount != 1 || got.LastTerminationState.Terminated.ExitCode != 4 {
+			t.Errorf("app: %+v", got)
+		}
+	})
+}

@@ -181,10 +181,10 @@ func cases() []struct {
 		{"deleted: forget", newScene().sandbox(0, false).has("a", 0, observe.Exited, 0).deleted().do(func(in *Input) {
 			in.Memory.Stopped["s0"], in.Memory.Unmounted, in.Memory.Reported = true, true, true
 		})},
-		{"deleted: remove containers", newScene().sandbox(0, false).has("a", 0, observe.Exited, 0).deleted().do(func(in *Input) {
+		{"deleted: remove the sandbox with its containers", newScene().sandbox(0, false).has("a", 0, observe.Exited, 0).deleted().do(func(in *Input) {
 			in.Memory.Stopped["s0"], in.Memory.Unmounted, in.Memory.Reported, in.Memory.Forgotten = true, true, true, true
 		})},
-		{"deleted: remove the sandbox", newScene().sandbox(0, false).deleted().do(func(in *Input) {
+		{"deleted: remove containers that have no sandbox", newScene().has("a", 0, observe.Exited, 0).deleted().do(func(in *Input) {
 			in.Memory.Stopped["s0"], in.Memory.Unmounted, in.Memory.Reported, in.Memory.Forgotten = true, true, true, true
 		})},
 		{"deleted: directories", newScene().deleted().do(func(in *Input) { in.Memory.Unmounted, in.Memory.Reported, in.Memory.Forgotten = true, true, true })},

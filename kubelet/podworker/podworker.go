@@ -163,6 +163,16 @@ func (a Action) Key() string {
 	}
 }
 
+// touchesRuntime tells whether the runtime must be looked at after the action.
+func (a Action) touchesRuntime() bool {
+	switch a.Verb {
+	case CreateSandbox, StopSandbox, RemoveSandbox, StartContainer, StopContainer, RemoveContainer:
+		return true
+	default:
+		return false
+	}
+}
+
 func (a Action) String() string {
 	words := []string{string(a.Verb)}
 	if a.Name != "" {

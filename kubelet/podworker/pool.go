@@ -213,7 +213,15 @@ func (p *Pool) runtimeNews(e *runtimeapi.ContainerEventResponse) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if w, ok := p.workers[uid]; ok {
+	w, ok := p.workers[uid]
+	if !ok {
+		return
+	}
+	switch e.ContainerEventType {
+	case runtimeapi.ContainerEventType_CONTAINER_CREATED_EVENT: // nothing follows from that
+	case runtimeapi.ContainerEventType_CONTAINER_STARTED_EVENT:
+		w.begun()
+	default:
 		w.observe()
 	}
 }

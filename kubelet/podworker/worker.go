@@ -26,6 +26,7 @@ type Worker struct {
 	pod      *corev1.Pod
 	removed  bool
 	stale    bool // the runtime has news
+	started  bool // the runtime says that a container has started
 	refresh  bool // something a volume mirrors has changed
 	reject   *Outcome
 	finished []result
@@ -50,10 +51,11 @@ type operation struct {
 	cancel context.CancelFunc
 }
 
-// result is what an operation reports: how it changes the memory.
+// result is what an operation reports: how it changes the memory, and whether the runtime should be looked at.
 type result struct {
 	key    string
 	serial int
+	look   bool
 	apply  func(m *Memory)
 }
 
@@ -92,6 +94,9 @@ func (w *Worker) setRemoved() { w.tell(func() { w.removed = true }) }
 
 // observe tells that the runtime has news of the pod.
 func (w *Worker) observe() { w.tell(func() { w.stale = true }) }
+
+// begun tells that the runtime has started a container. That is no news while a start is under way, whose end is looked at anyway.
+func (w *Worker) begun() { w.tell(func() { w.started = true }) }
 
 // mirror tells that a ConfigMap or Secret of the pod's has changed.
 func (w *Worker) mirror() { w.tell(func() { w.refresh = true }) }
@@ -226,9 +231,13 @@ func (w *Worker) open() (pod *corev1.Pod, removed, stale bool) {
 		if r.apply != nil {
 			r.apply(&w.memory)
 		}
-		w.stale = true
+		w.stale = w.stale || r.look
 	}
 	w.finished = nil
+	if _, starting := w.ops[string(StartContainer)]; w.started && !starting {
+		w.stale = true
+	}
+	w.started = false
 	if w.refresh {
 		w.refresh = false
 		w.memory.RefreshAt = time.Now()
@@ -272,7 +281,7 @@ func (w *Worker) watch(ctx context.Context, in Input) {
 	}
 	each(in.Pod, func(c *corev1.Container) {
 		newest := in.Observed.Newest(c.Name)
-		if newest == nil || newest.State != observe.Running {
+		if newest == nil || newest.State != observe.Running || beingReplaced(in, newest.ID) {
 			return
 		}
 		running[newest.ID] = true
@@ -285,6 +294,13 @@ func (w *Worker) watch(ctx context.Context, in Input) {
 		in.Probes[newest.ID] = Probe(w.probes.States()[newest.ID])
 	})
 	w.probes.Keep(running)
+}
+
+// beingReplaced tells whether a container is being stopped to make room for its next incarnation: asking it anything would
+// only record its end as one more failure. A pod on its way out is asked until its end, since it may still serve.
+func beingReplaced(in Input, id string) bool {
+	op, ok := in.Memory.Running[Action{Verb: StopContainer, ID: id}.Key()]
+	return ok && op.Verb == StopContainer && Judge(in).Stage == Active
 }
 
 // reported is what the API was last told of a container: a node agent that comes back does not make its pods unready.

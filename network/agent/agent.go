@@ -11,10 +11,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"path/filepath"
 	"time"
 
-	"github.com/cuppa-project/cuppa/api"
 	"github.com/cuppa-project/cuppa/internal/errkind"
 	"github.com/cuppa-project/cuppa/internal/run"
 	"github.com/cuppa-project/cuppa/kube"
@@ -62,11 +60,6 @@ type Pods interface {
 	Notify(fn func()) (stop func())
 }
 
-// zone is the DNS server's, here or in another process.
-type zone interface {
-	Update(changes map[string]*dns.Service, reset bool) error
-}
-
 // Times of the loop.
 const (
 	settle   = time.Millisecond // how long a burst of events may go on gathering
@@ -79,10 +72,8 @@ type Agent struct {
 	cfg    Config
 	proxy  *proxy.Proxy
 	ports  *localport.Set
-	dns    *dns.Server // nil if another process answers
-	zone   *dns.Zone   // the same
-	remote *dns.Remote
-	names  zone
+	names  zone        // what DNS answers from
+	remote *dns.Remote // the same, if another process answers
 	events *events.Recorder
 
 	index  *index
@@ -108,10 +99,6 @@ func New(cfg Config) (*Agent, error) {
 		events: events.New(events.Config{Cluster: cfg.Cluster, Component: "cuppa-network", Host: cfg.NodeName, Logger: cfg.Log}),
 	}
 	a.status = newStatusWriter(cfg, a.events)
-	if err := a.openDNS(); err != nil {
-		p.Close()
-		return nil, fmt.Errorf("open network agent: %w", err)
-	}
 	return a, nil
 }
 
@@ -132,78 +119,26 @@ func firewall(cfg Config) hostfw.Config {
 	return c
 }
 
-func (a *Agent) openDNS() error {
-	if a.cfg.DNSLauncher != nil {
-		a.remote = &dns.Remote{Socket: dnsSocket(a.cfg)}
-		a.names = a.remote
-		return nil
-	}
-	var err error
-	if a.zone, err = dns.NewZone(api.ClusterDomain); err != nil {
-		return err
-	}
-	a.names = a.zone
-	if err := a.zone.Load(standalone(a.cfg).File); err != nil {
-		a.cfg.Log.Error("load DNS zone of an earlier run", "err", err)
-	}
-	return nil
-}
-
-func dnsSocket(cfg Config) string { return filepath.Join(cfg.RunDir, "dns.sock") }
-
-// standalone is the DNS server's configuration, in this process or another.
-func standalone(cfg Config) dns.Standalone {
-	s := dns.Standalone{
-		Build: cfg.DNSBuild, Domain: api.ClusterDomain, ResolvConf: cfg.ResolvConf, Upstreams: cfg.Upstreams,
-		Socket: dnsSocket(cfg), File: filepath.Join(cfg.RunDir, "dns-zone.json"), LogFile: filepath.Join(cfg.RunDir, "dns.log"),
-	}
-	for _, ip := range cfg.DNS {
-		s.Addresses = append(s.Addresses, netip.AddrPortFrom(ip, 53))
-	}
-	s.Ranges = append(append(s.Ranges, cfg.ClusterCIDRs...), cfg.ServiceCIDRs...)
-	return s
-}
-
-// startDNS starts the server's process unless it runs. Without it the rest goes on, and the loop tries again.
-func (a *Agent) startDNS(ctx context.Context) {
-	if a.remote == nil {
-		return
-	}
-	if err := dns.Start(ctx, standalone(a.cfg), a.cfg.DNSLauncher); err != nil && ctx.Err() == nil {
-		a.cfg.Log.Error("start DNS server", "err", err)
-	}
-}
-
 // Run keeps the node's network in step with the cluster until ctx ends. Tables and routes stay, so that pods are served while the
-// process is away; the DNS server and the sockets of published ports end.
+// process is away, and so does the DNS server if it is a process of its own; the sockets of published ports end.
 func (a *Agent) Run(ctx context.Context) error {
 	defer a.proxy.Close()
-	parts := []run.Func{hostfw.New(firewall(a.cfg)).Run, a.proxy.Run, a.ports.Run, a.events.Run, a.loop}
-	if !a.cfg.NoStatus {
-		parts = append(parts, a.status.Run)
-	}
-	if a.zone != nil && len(a.cfg.DNS) > 0 {
-		c := standalone(a.cfg)
-		server, err := dns.New(dns.Config{
-			NS: a.cfg.NS, Zone: a.zone, Addresses: c.Addresses, Ranges: c.Ranges, ResolvConf: c.ResolvConf, Upstreams: c.Upstreams, Log: a.cfg.Log,
-		})
-		if err != nil {
-			return fmt.Errorf("run network agent: %w", err)
-		}
-		parts = append(parts, server.Run)
-		if a.cfg.RunDir != "" {
-			parts = append(parts, func(ctx context.Context) error { return a.zone.Keep(ctx, standalone(a.cfg).File, a.cfg.Log) })
-		}
+	parts, err := a.openDNS(ctx)
+	if err != nil {
+		return fmt.Errorf("run network agent: %w", err)
 	}
 	if a.remote != nil {
 		defer a.remote.Close()
+	}
+	parts = append(parts, hostfw.New(firewall(a.cfg)).Run, a.proxy.Run, a.ports.Run, a.events.Run, a.loop)
+	if !a.cfg.NoStatus {
+		parts = append(parts, a.status.Run)
 	}
 	return run.Group(ctx, parts...)
 }
 
 // loop carries over what changes.
 func (a *Agent) loop(ctx context.Context) error {
-	a.startDNS(ctx)
 	if err := a.index.watch(ctx, a.cfg.Cluster); err != nil {
 		return fmt.Errorf("watch Services: %w", err)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -24,6 +25,7 @@ import (
 
 	"github.com/cuppa-project/cuppa/api"
 	"github.com/cuppa-project/cuppa/kube"
+	"github.com/cuppa-project/cuppa/network/dns"
 	"github.com/cuppa-project/cuppa/network/netns"
 	"github.com/cuppa-project/cuppa/network/netns/netnstest"
 	"github.com/cuppa-project/cuppa/network/podnet"
@@ -142,10 +144,10 @@ func newNode(t testing.TB) *node {
 	n := &node{t: t, ns: netnstest.New(t), cluster: newMemory()}
 	n.uplink()
 	dir := t.TempDir()
-	dns := []netip.Addr{netip.MustParseAddr("10.43.0.10")}
+	dnsAddr := []netip.Addr{netip.MustParseAddr("10.43.0.10")}
 	var err error
 	n.pods, err = podnet.New(podnet.Config{
-		NS: n.ns, RunDir: dir, DataDir: dir, PodCIDRs: prefixes("10.42.0.0/24"), ServiceCIDRs: prefixes("10.43.0.0/16"), LocalAddrs: dns,
+		NS: n.ns, RunDir: dir, DataDir: dir, PodCIDRs: prefixes("10.42.0.0/24"), ServiceCIDRs: prefixes("10.43.0.0/16"), LocalAddrs: dnsAddr,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -162,7 +164,7 @@ func newNode(t testing.TB) *node {
 	}
 	n.cfg = Config{
 		Cluster: n.cluster, NodeName: "n1", NodeIPs: []netip.Addr{netip.MustParseAddr("192.0.2.7")}, NS: n.ns, Pods: n.pods,
-		PodCIDRs: prefixes("10.42.0.0/24"), ServiceCIDRs: prefixes("10.43.0.0/16"), DNS: dns, ResolvConf: resolv, Table: "cuppa-test", RunDir: dir,
+		PodCIDRs: prefixes("10.42.0.0/24"), ServiceCIDRs: prefixes("10.43.0.0/16"), DNS: dnsAddr, ResolvConf: resolv, Table: "cuppa-test", RunDir: dir,
 	}
 	// The pod network makes the addresses that DNS answers on.
 	n.pod("first")
@@ -437,18 +439,64 @@ func TestWhileTheAgentIsAway(t *testing.T) {
 		n.answers(client, "10.43.0.5:8000", "web")
 		n.answers(n.ns, "127.0.0.1:8000", "web")
 	}
-	// It comes back before the API does: names resolve from the file.
-	n.cfg.Cluster = newMemory()
-	a, err := New(n.cfg)
+	// When it comes back before the API does, names resolve from the file.
+	z, err := dns.NewZone("cluster.local")
 	must(t, err)
-	if got := a.zone.Services(); got["proj/web"] == nil {
-		t.Errorf("zone after restart: %v", got)
+	must(t, z.Load(standalone(n.cfg).File))
+	if z.Services()["proj/web"] == nil {
+		t.Errorf("zone in the file: %v", z.Services())
 	}
-	a.proxy.Close()
-	n.cfg.Cluster = n.cluster
 	n.start()
 	n.answers(client, "10.43.0.5:8000", "web")
 	n.answers(n.ns, "[::1]:8000", "web")
+}
+
+// TestDNSProcess is not a test: it is the DNS server's process of TestDNSInItsOwnProcess.
+func TestDNSProcess(t *testing.T) {
+	arg := os.Getenv("CUPPA_TEST_DNS")
+	if arg == "" {
+		t.Skip("runs only as the process of another test")
+	}
+	must(t, dns.Main(context.Background(), arg))
+}
+
+func TestDNSInItsOwnProcess(t *testing.T) {
+	n := newNode(t)
+	client, _ := n.pod("client")
+	n.stop()
+	n.cfg.DNSBuild = "1"
+	n.cfg.DNSLauncher = func(ctx context.Context, arg string, output *os.File) error {
+		return n.ns.Do(func() error {
+			cmd := exec.CommandContext(ctx, "sh", "-c", `setsid "$0" -test.run '^TestDNSProcess$' &`, os.Args[0])
+			cmd.Env = append(os.Environ(), "CUPPA_TEST_DNS="+arg)
+			cmd.Stdout, cmd.Stderr = output, output
+			return cmd.Run()
+		})
+	}
+	t.Cleanup(func() {
+		if err := Cleanup(n.cfg); err != nil {
+			t.Error(err)
+		}
+	})
+	n.start()
+	n.cluster.put(service("web", "10.43.0.5", nil))
+	answers := func(when, name, want string) {
+		t.Helper()
+		n.eventually(when, func() bool { return n.resolve(client, name+".proj.svc.cluster.local") == want })
+	}
+	answers("while the agent runs", "web", "NOERROR 10.43.0.5")
+	n.stop()
+	for range 20 {
+		if got := n.resolve(client, "web.proj.svc.cluster.local"); got != "NOERROR 10.43.0.5" {
+			t.Fatalf("while the agent is away: %s", got)
+		}
+	}
+	n.cluster.put(service("more", "10.43.0.6", nil))
+	n.start()
+	answers("what came meanwhile", "more", "NOERROR 10.43.0.6")
+	// The server's process ends: it is started again.
+	must(t, dns.Stop(dnsSocket(n.cfg)))
+	answers("after its end", "web", "NOERROR 10.43.0.5")
 }
 
 func TestDrained(t *testing.T) {

@@ -21,6 +21,7 @@ type index struct {
 	nodes    map[string]*corev1.Node
 	dirty    map[string]bool
 	pods     bool // host ports changed
+	names    bool // the DNS server has lost its zone
 	nodesNew bool
 }
 
@@ -41,6 +42,7 @@ type observed struct {
 type batch struct {
 	services map[string]observed
 	pods     bool
+	names    bool
 	nodes    []*corev1.Node // nil: unchanged
 }
 
@@ -140,6 +142,14 @@ func (x *index) touchPods() {
 	x.signal()
 }
 
+// touchNames says that the DNS server must be given everything again.
+func (x *index) touchNames() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.names = true
+	x.signal()
+}
+
 // touchAll has everything looked at again.
 func (x *index) touchAll() {
 	x.mu.Lock()
@@ -155,7 +165,7 @@ func (x *index) touchAll() {
 func (x *index) take() batch {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	b := batch{services: make(map[string]observed, len(x.dirty)), pods: x.pods}
+	b := batch{services: make(map[string]observed, len(x.dirty)), pods: x.pods, names: x.names}
 	for key := range x.dirty {
 		b.services[key] = x.observe(key)
 	}
@@ -166,7 +176,7 @@ func (x *index) take() batch {
 		}
 		slices.SortFunc(b.nodes, func(a, b *corev1.Node) int { return compareStrings(a.Name, b.Name) })
 	}
-	x.dirty, x.pods, x.nodesNew = map[string]bool{}, false, false
+	x.dirty, x.pods, x.names, x.nodesNew = map[string]bool{}, false, false, false
 	return b
 }
 

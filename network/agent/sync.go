@@ -148,19 +148,20 @@ func (a *Agent) syncProxy(b batch) (again bool) {
 
 func (a *Agent) syncNames(ctx context.Context, b batch) (again bool) {
 	k := &a.known
-	changes := make(map[string]*dns.Service, len(b.services))
-	for key, o := range b.services {
-		changes[key] = dnsService(o)
-	}
-	if k.namesLost {
-		for key, o := range a.index.all() {
-			changes[key] = dnsService(o)
+	changes := func(all bool) map[string]*dns.Service {
+		services := b.services
+		if all {
+			services = a.index.all()
 		}
+		out := make(map[string]*dns.Service, len(services))
+		for key, o := range services {
+			out[key] = dnsService(o)
+		}
+		return out
 	}
-	if err := a.names.Update(changes, k.namesLost); err != nil {
+	if err := a.updateNames(ctx, changes, k.namesLost || b.names); err != nil {
 		a.cfg.Log.Error("load DNS names", "err", err)
 		k.namesLost = true
-		a.startDNS(ctx)
 		return true
 	}
 	k.namesLost = false

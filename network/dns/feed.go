@@ -30,6 +30,7 @@ type update struct {
 type result struct {
 	Error string `json:"error,omitempty"`
 	Build string `json:"build,omitempty"`
+	Pid   int    `json:"pid,omitempty"`
 }
 
 // saveAfter lets a burst of changes settle before the file is written.
@@ -104,6 +105,17 @@ func (f *feed) serve(ctx context.Context, socket string) error {
 	if err != nil {
 		return fmt.Errorf("serve DNS feed: %w", err)
 	}
+	own, err := os.Lstat(socket)
+	if err != nil {
+		l.Close()
+		return fmt.Errorf("serve DNS feed: %w", err)
+	}
+	defer func() {
+		// By now the name may be a successor's.
+		if now, err := os.Lstat(socket); err == nil && os.SameFile(own, now) {
+			os.Remove(socket)
+		}
+	}()
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer l.Close()
@@ -128,8 +140,7 @@ func (f *feed) serve(ctx context.Context, socket string) error {
 	}
 }
 
-// listenUnix puts the socket in place by rename: a client finds the old one or the new one, never none. It is not removed at the end, because by
-// then it may be a successor's.
+// listenUnix puts the socket in place by rename: a client finds the old one or the new one, never none.
 func listenUnix(socket string) (net.Listener, error) {
 	tmp := socket + ".new"
 	if err := os.Remove(tmp); err != nil && !os.IsNotExist(err) {
@@ -158,7 +169,7 @@ func (f *feed) take(c net.Conn) error {
 		if len(u.Changes) > 0 || u.Reset {
 			err = f.zone.Update(u.Changes, u.Reset)
 		}
-		if err := out.Encode(result{Error: message(err), Build: f.build}); err != nil {
+		if err := out.Encode(result{Error: message(err), Build: f.build, Pid: os.Getpid()}); err != nil {
 			return err
 		}
 		if u.Quit {

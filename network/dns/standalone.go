@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/cuppa-project/cuppa/internal/errkind"
 	"github.com/cuppa-project/cuppa/internal/run"
 )
@@ -74,8 +76,7 @@ type Launcher func(ctx context.Context, arg string, output *os.File) error
 // Start sees to it that the server's process runs, in the configuration given. One of another build or configuration is replaced,
 // the new one serving before the old one ends.
 func Start(ctx context.Context, s Standalone, launch Launcher) error {
-	build, err := ask(s.Socket, false)
-	if err == nil && build == s.id() {
+	if now, err := ask(s.Socket, false); err == nil && now.Build == s.id() {
 		return nil
 	}
 	// The old one is held by its open connection, for the new one takes over the socket's name.
@@ -107,43 +108,56 @@ func (s Standalone) spawn(ctx context.Context, launch Launcher) error {
 	if err != nil {
 		return err
 	}
-	if err := launch(ctx, string(arg), logFile); err != nil {
+	// Once begun, the start is seen through even if ctx ends: a process that comes up later would be nobody's to stop.
+	if err := launch(context.WithoutCancel(ctx), string(arg), logFile); err != nil {
 		return err
 	}
 	for end := time.Now().Add(5 * time.Second); ; {
-		if build, err := ask(s.Socket, false); err == nil && build == s.id() {
+		if now, err := ask(s.Socket, false); err == nil && now.Build == s.id() {
 			return nil
 		}
 		if time.Now().After(end) {
 			return errkind.New(errkind.Unavailable, "it does not answer, see %s", s.LogFile)
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(2 * time.Millisecond):
-		}
+		time.Sleep(2 * time.Millisecond)
 	}
 }
 
-// Stop ends the server's process. One that does not run is no error.
+// Stop ends the server's process and waits for its end. One that does not run is no error.
 func Stop(socket string) error {
-	_, err := ask(socket, true)
+	was, err := ask(socket, true)
 	if errors.Is(err, errkind.Unavailable) {
 		return nil
 	}
-	if err == nil {
-		err = os.Remove(socket)
+	if err != nil {
+		return fmt.Errorf("stop DNS server: %w", err)
 	}
-	return err
+	for end := time.Now().Add(2 * time.Second); unix.Kill(was.Pid, 0) == nil; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			return errkind.New(errkind.Unavailable, "stop DNS server: process %d does not end", was.Pid)
+		}
+	}
+	return nil
+}
+
+// Wait returns when the server's process at the socket has ended, or does not run, or ctx ends.
+func Wait(ctx context.Context, socket string) {
+	c, err := net.DialTimeout("unix", socket, time.Second)
+	if err != nil {
+		return
+	}
+	defer c.Close()
+	stop := context.AfterFunc(ctx, func() { c.Close() })
+	defer stop()
+	c.Read(make([]byte, 1)) // the server never speaks first
 }
 
 // ask says hello to a server's process, or goodbye.
-func ask(socket string, quit bool) (build string, err error) {
+func ask(socket string, quit bool) (result, error) {
 	c, err := net.DialTimeout("unix", socket, time.Second)
 	if err != nil {
-		return "", errkind.New(errkind.Unavailable, "no DNS server at %s: %w", socket, err)
+		return result{}, errkind.New(errkind.Unavailable, "no DNS server at %s: %w", socket, err)
 	}
 	defer c.Close()
-	res, err := tell(c, update{Quit: quit})
-	return res.Build, err
+	return tell(c, update{Quit: quit})
 }

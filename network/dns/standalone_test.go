@@ -77,8 +77,8 @@ func TestStandalone(t *testing.T) {
 	for range 20 {
 		check("replaced")
 	}
-	if build, err := ask(s.Socket, false); err != nil || build != newer.id() {
-		t.Errorf("serving build %s, %v", build, err)
+	if now, err := ask(s.Socket, false); err != nil || now.Build != newer.id() {
+		t.Errorf("serving build %s, %v", now.Build, err)
 	}
 	if err := Stop(s.Socket); err != nil {
 		t.Fatal(err)

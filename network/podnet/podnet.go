@@ -107,14 +107,15 @@ type Net struct {
 	prepared  bool
 	mtu       int
 
-	wake chan struct{} // tells the filler that the ready pool has shrunk
+	wake chan struct{} // tells Run that there is something to do
 
-	mu      sync.Mutex
-	pods    map[string]record
-	ready   []*entry
-	busy    map[string]chan struct{} // ids that a call is working on
-	notify  map[int]func()
-	notifyN int
+	mu       sync.Mutex
+	pods     map[string]record
+	ready    []*entry
+	departed map[netip.Addr]bool      // addresses of pods that have gone, for Run
+	busy     map[string]chan struct{} // ids that a call is working on
+	notify   map[int]func()
+	notifyN  int
 }
 
 // New opens the node's pod network and finds the pods that are there already. It changes nothing in the kernel: that is left to
@@ -243,6 +244,7 @@ func (n *Net) teardown(id string) error {
 		if err := n.forget(id); err != nil {
 			return err
 		}
+		n.depart(rec.IPs)
 	}
 	return n.addrs.Release(id)
 }

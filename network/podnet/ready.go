@@ -46,12 +46,18 @@ func podMAC(prefix, link string) (net.HardwareAddr, error) {
 	return append(net.HardwareAddr{0x06}, b...), nil
 }
 
-// Run keeps ready namespaces in store until ctx ends. What is ready then stays, and is found again by the next Run.
+// Run keeps ready namespaces in store and cleans up after pods that have gone, until ctx ends. What is ready then stays, and is
+// found again by the next Run.
 func (n *Net) Run(ctx context.Context) error {
 	if err := n.prepare(); err != nil {
 		return err
 	}
 	for {
+		if gone := n.takeDeparted(); len(gone) > 0 {
+			if err := n.forgetConnections(gone); err != nil {
+				n.cfg.Log.Error("forget connections of pods that have gone", "err", err)
+			}
+		}
 		n.mu.Lock()
 		missing := n.cfg.Ready - len(n.ready)
 		n.mu.Unlock()
@@ -74,6 +80,14 @@ func (n *Net) Run(ctx context.Context) error {
 	}
 }
 
+// signal has Run look again.
+func (n *Net) signal() {
+	select {
+	case n.wake <- struct{}{}:
+	default:
+	}
+}
+
 // takeReady returns a ready namespace, or makes one.
 func (n *Net) takeReady() (*entry, error) {
 	n.mu.Lock()
@@ -83,10 +97,7 @@ func (n *Net) takeReady() (*entry, error) {
 		n.ready = n.ready[1:]
 	}
 	n.mu.Unlock()
-	select {
-	case n.wake <- struct{}{}:
-	default:
-	}
+	n.signal()
 	if e != nil {
 		return e, nil
 	}

@@ -67,7 +67,12 @@ func newWorld(t testing.TB) *world {
 		t.Fatal(err)
 	}
 	w.pods = pods
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { pods.Run(ctx) })
 	t.Cleanup(func() {
+		cancel()
+		running.Wait()
 		if err := pods.Cleanup(); err != nil {
 			t.Error(err)
 		}
@@ -264,22 +269,39 @@ func TestRefusedAtOnce(t *testing.T) {
 }
 
 func TestConnectionToAPodThatHasGoneIsReset(t *testing.T) {
-	w := newWorld(t)
-	a, client := w.pod("a"), w.pod("client")
-	w.sync(svc(nil, a))
-	c, err := netnstest.Dial(client.ns, "tcp", "10.43.0.5:8000", time.Second)
-	must(t, err)
-	defer c.Close()
-	buf := make([]byte, 100)
-	_, err = c.Read(buf)
-	must(t, err)
-	must(t, w.pods.Teardown(context.Background(), "a"))
-	w.sync(svc(nil))
-	c.SetDeadline(time.Now().Add(3 * time.Second))
-	_, err = c.Write([]byte("hello"))
-	must(t, err)
-	if _, err := c.Read(buf); !errors.Is(err, syscall.ECONNRESET) {
-		t.Errorf("got %v, want connection reset", err)
+	for _, tt := range []struct {
+		name, target string
+		fromNode     bool
+	}{
+		{"from a pod", "10.43.0.5:8000", false},
+		{"from the node", "10.43.0.5:8000", true},
+		{"from the node by localhost", "127.0.0.1:8000", true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			a, client := w.pod("a"), w.pod("client")
+			from := client.ns
+			if tt.fromNode {
+				from = w.node
+			}
+			published := func(s *proxy.Service) { s.Ports[0].Published = true }
+			w.sync(svc(published, a))
+			c, err := netnstest.Dial(from, "tcp", tt.target, time.Second)
+			must(t, err)
+			defer c.Close()
+			buf := make([]byte, 100)
+			_, err = c.Read(buf)
+			must(t, err)
+			must(t, w.pods.Teardown(context.Background(), "a"))
+			w.sync(svc(published))
+			c.SetDeadline(time.Now().Add(3 * time.Second))
+			if _, err = c.Write([]byte("hello")); err == nil {
+				_, err = c.Read(buf)
+			}
+			if !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EHOSTUNREACH) {
+				t.Errorf("got %v, want connection reset", err)
+			}
+		})
 	}
 }
 

@@ -1,8 +1,8 @@
 //go:build !linux || !cgo || !seccomp
 
-// Package seccomp, as the helper builds it in place of the file of this name's purpose in libcontainer: a container's first process
-// loads a filter that the supervisor has compiled, instead of compiling it with libseccomp, which takes more time than all the rest of a
-// start, and takes it again for each process that joins the container.
+// Package seccomp takes the place of libcontainer's own when the helper is built (see build.sh): a container's first process loads a
+// filter that the supervisor has compiled. Libcontainer would compile it with libseccomp in that process, which takes longer than the
+// rest of a start together, and again in each process that joins the container.
 //
 // The compiled filter travels in ListenerMetadata, which means nothing without a listener.
 package seccomp

@@ -351,6 +351,10 @@ func (f *Fake) dependenciesMet(pod *corev1.Pod) bool {
 
 func (f *Fake) remove(pod *corev1.Pod) {
 	delete(f.pods, pod.Namespace+"/"+pod.Name)
+	if len(pod.Status.ContainerStatuses) > 0 && pod.Status.ContainerStatuses[0].State.Running != nil {
+		pod.Status.ContainerStatuses[0].State = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 143,
+			FinishedAt: metav1.NewTime(f.Now)}}
+	}
 	f.tell(apply.PodEvent{Pod: pod.DeepCopy(), Deleted: true})
 }
 

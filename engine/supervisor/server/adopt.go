@@ -60,8 +60,8 @@ func (s *Server) adopt(_ context.Context) error {
 
 // readopt takes over a container that was running.
 func (s *Server) readopt(c *ctr) error {
-	if err := c.io.openLog(); err != nil {
-		return err
+	if err := c.io.openLog(); err != nil { // it runs all the same
+		s.log.Warn("container log not opened", "container", c.spec.ID, "err", err)
 	}
 	rc, err := libcontainer.Load(s.runcDir(), c.spec.ID)
 	if err != nil {

@@ -15,10 +15,7 @@ import (
 
 	"github.com/opencontainers/cgroups"
 	_ "github.com/opencontainers/cgroups/devices" // plugs the device rules into the cgroup manager
-	"github.com/opencontainers/cgroups/manager"
 	"github.com/opencontainers/runc/libcontainer"
-	"github.com/opencontainers/runc/libcontainer/configs"
-	"github.com/opencontainers/runc/libcontainer/specconv"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/cuppa-project/cuppa/engine/container"
@@ -88,9 +85,8 @@ func (s *Server) create(_ context.Context, spec container.Spec) (any, error) {
 	if spec.OCI == nil || spec.OCI.Process == nil || spec.OCI.Linux == nil {
 		return nil, errkind.New(errkind.Invalid, "container %q needs a process and a linux part", spec.ID)
 	}
-	if notes := s.rights.clamp(spec.OCI.Process); len(notes) > 0 {
-		s.log.Info("limits clamped", "container", spec.ID, "limits", notes)
-	}
+	s.sayOnce(spec.ID, s.rights.clamp(spec.OCI.Process))
+	s.warm.soon()
 	filter, err := compileFilter(&spec)
 	if err != nil {
 		return nil, err
@@ -116,6 +112,18 @@ func (s *Server) create(_ context.Context, spec container.Spec) (any, error) {
 	}
 	s.events.publish(container.EventCreated, c.snapshot())
 	return nil, nil
+}
+
+// sayOnce logs what was clamped, for the first container of many that it happens to.
+func (s *Server) sayOnce(id string, notes []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, note := range notes {
+		if !s.said[note] {
+			s.said[note] = true
+			s.log.Info("limit clamped, here and in later containers", "limit", note, "container", id)
+		}
+	}
 }
 
 // persist writes a new container's folder and opens its log.
@@ -183,6 +191,7 @@ func (s *Server) start(ctx context.Context, in wire.ID) (any, error) {
 	if c.deleted {
 		return nil, errkind.New(errkind.NotFound, "container %q does not exist", in.ID)
 	}
+	s.warm.soon()
 	pid, err := s.launch(c)
 	if err != nil {
 		err = startError(err)
@@ -198,131 +207,6 @@ func (s *Server) start(ctx context.Context, in wire.ID) (any, error) {
 	s.events.publish(container.EventStarted, st)
 	go s.watch(c, pid)
 	return nil, nil
-}
-
-// launch mounts the root and runs the first process. After a failure nothing is left but the pipes' folder.
-func (s *Server) launch(c *ctr) (pid int, err error) {
-	id := c.spec.ID
-	root := s.rootDir(id)
-	if err := os.MkdirAll(root, 0o711); err != nil {
-		return 0, fmt.Errorf("make root folder: %w", err)
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, s.release(c))
-		}
-	}()
-	if err := mountAll(root, c.spec.RootFS); err != nil {
-		return 0, err
-	}
-	if err := s.fromImage(c, root); err != nil {
-		return 0, err
-	}
-	spec, err := s.runnable(c)
-	if err != nil {
-		return 0, err
-	}
-	config, err := translateConfig(id, spec, c.filter)
-	if err != nil {
-		return 0, err
-	}
-	if err := os.MkdirAll(s.runcDir(), 0o700); err != nil {
-		return 0, fmt.Errorf("make runtime folder: %w", err)
-	}
-	c.runc, err = libcontainer.Create(s.runcDir(), id, config)
-	if err != nil {
-		return 0, err
-	}
-	if c.cgroup, err = manager.New(config.Cgroups); err != nil {
-		return 0, err
-	}
-	return s.runInit(c, spec.Process)
-}
-
-// translateConfig makes libcontainer's configuration, with the compiled filter where our loader looks for it.
-func translateConfig(id string, spec *specs.Spec, filter string) (*configs.Config, error) {
-	config, err := specconv.CreateLibcontainerConfig(&specconv.CreateOpts{CgroupName: id, Spec: spec})
-	if err != nil {
-		return nil, errkind.New(errkind.Invalid, "container %q: %w", id, err)
-	}
-	if filter != "" {
-		config.Seccomp = &configs.Seccomp{DefaultAction: configs.Allow, ListenerMetadata: filter}
-	}
-	return config, nil
-}
-
-// fromImage does what needs the image's files: looks up the user and fills volumes. The user found is kept for later processes.
-func (s *Server) fromImage(c *ctr, root string) error {
-	if err := fillAll(root, c.spec.Fills); err != nil {
-		return err
-	}
-	if c.spec.User == "" {
-		return nil
-	}
-	process := *c.oci().Process
-	user, err := lookUp(root, c.spec.User, process.User.AdditionalGids, c.spec.StrictGroups)
-	if err != nil {
-		return err
-	}
-	process.User, c.spec.User = user, ""
-	oci := *c.oci()
-	oci.Process = &process
-	c.setOCI(&oci)
-	return s.saveSpec(c)
-}
-
-// runnable completes the specification: its root, and the reaper in front of its process.
-func (s *Server) runnable(c *ctr) (*specs.Spec, error) {
-	spec := *c.oci()
-	root := specs.Root{}
-	if spec.Root != nil {
-		root = *spec.Root
-	}
-	root.Path = s.rootDir(c.spec.ID)
-	spec.Root = &root
-	process := *spec.Process
-	process.Terminal = c.spec.Terminal
-	if process.Cwd == "" {
-		process.Cwd = "/"
-	}
-	if c.spec.Init {
-		source, err := s.reaper()
-		if err != nil {
-			return nil, err
-		}
-		const inside = "/dev/cuppa-init"
-		spec.Mounts = append(append([]specs.Mount{}, spec.Mounts...), specs.Mount{Destination: inside, Type: "bind",
-			Source: source, Options: []string{"bind", "ro", "nosuid"}})
-		process.Args = append([]string{inside, "reap"}, process.Args...)
-	}
-	spec.Process = &process
-	return &spec, nil
-}
-
-// reaper returns the path of a copy of this program that can be bind-mounted, which the sealed memory it runs from cannot.
-func (s *Server) reaper() (string, error) {
-	path := filepath.Join(s.cfg.RunDir, "reap")
-	if _, err := os.Stat(path); err == nil {
-		return path, nil
-	}
-	data, err := os.ReadFile("/proc/self/exe")
-	if err != nil {
-		return "", fmt.Errorf("read own program: %w", err)
-	}
-	tmp, err := os.CreateTemp(s.cfg.RunDir, "reap-")
-	if err != nil {
-		return "", fmt.Errorf("write reaper: %w", err)
-	}
-	_, err = tmp.Write(data)
-	err = errors.Join(err, tmp.Chmod(0o555), tmp.Close())
-	if err == nil {
-		err = os.Rename(tmp.Name(), path)
-	}
-	if err != nil {
-		os.Remove(tmp.Name())
-		return "", fmt.Errorf("write reaper: %w", err)
-	}
-	return path, nil
 }
 
 // failed records that a container could not be started.

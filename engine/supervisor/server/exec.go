@@ -43,6 +43,7 @@ func (s *Server) exec(ctx context.Context, r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.warm.soon()
 	proc, err := s.rights.execProcess(c.oci(), in.Process)
 	if err != nil {
 		return nil, err

@@ -58,6 +58,14 @@ func probeRights() rights {
 	return r
 }
 
+// protect makes the supervisor one of the last processes that the kernel kills for lack of memory. What it starts does not inherit
+// that: see runnable. Without the right to, it stays as it is.
+func (r rights) protect() {
+	if r.sysResource {
+		_ = os.WriteFile("/proc/self/oom_score_adj", []byte("-999"), 0)
+	}
+}
+
 // clamp lowers what may not be given, and says what it lowered. The process is changed in place.
 func (r rights) clamp(p *specs.Process) []string {
 	if p == nil {

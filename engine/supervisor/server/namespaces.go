@@ -53,6 +53,7 @@ func (s *Server) makeNamespaces(_ context.Context, spec container.NamespaceSpec)
 		}
 		return g.Made, nil
 	}
+	s.warm.soon()
 	g := &group{Spec: spec, done: make(chan struct{})}
 	s.namespaces[spec.ID] = g
 	s.noteCgroup(spec.Cgroup)

@@ -45,11 +45,13 @@ type Server struct {
 	buffers    sync.Pool
 	rights     rights
 	stop       context.CancelFunc
+	warm       *warmer
 
 	mu         sync.Mutex
 	containers map[string]*ctr
 	namespaces map[string]*group
 	parents    map[string]bool // cgroups above those of containers and pods
+	said       map[string]bool // what has been logged already
 	closing    bool
 }
 
@@ -62,8 +64,8 @@ func New(cfg Config) (*Server, error) {
 		// Libcontainer's own loader would take our compiled filters for ones that allow everything.
 		return nil, errkind.New(errkind.Internal, "this helper was built without its seccomp loader: build with cmd/cuppa-helper/build.sh")
 	}
-	s := &Server{cfg: cfg, log: cfg.Log, events: newEventLog(), rights: probeRights(),
-		containers: map[string]*ctr{}, namespaces: map[string]*group{}, parents: map[string]bool{}}
+	s := &Server{cfg: cfg, log: cfg.Log, events: newEventLog(), rights: probeRights(), warm: newWarmer(),
+		containers: map[string]*ctr{}, namespaces: map[string]*group{}, parents: map[string]bool{}, said: map[string]bool{}}
 	s.buffers.New = func() any { b := make([]byte, 32<<10); return &b }
 	s.operations = s.table()
 	return s, nil
@@ -87,6 +89,7 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	if !s.rights.sysResource {
 		s.log.Info("limits are clamped to our own", "reason", "no CAP_SYS_RESOURCE", "oom_score_adj", s.rights.oomScoreAdj)
 	}
+	s.rights.protect()
 	if err := s.adopt(ctx); err != nil {
 		return err
 	}
