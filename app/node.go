@@ -45,6 +45,7 @@ type node struct {
 // openNode starts or finds the supervisor and opens the engine. It needs no cluster, so it runs while the control plane starts.
 func openNode(ctx context.Context, config Config, ranges Ranges, address net.IP) (*node, error) {
 	n := &node{config: config, ranges: ranges, address: address, logger: config.Logger}
+	engine.BridgeLogs(n.logger.With("part", "engine"))
 	var err error
 	n.supervisor, err = helper.Start(ctx, helper.Config{RunDir: config.RunDir, StateDir: filepath.Join(config.DataDir, "containers"), Log: n.logger.With("part", "supervisor")})
 	if err != nil {
@@ -85,7 +86,8 @@ func (n *node) run(ctx context.Context, cluster, services kube.Cluster, ca *pki.
 		return err
 	}
 	docker, err := dockerapi.New(dockerapi.Config{Socket: n.engine.Socket(), Images: n.engine.Images, Volumes: n.engine.Volumes,
-		Builds: n.engine.Builds, Version: n.config.Version, DataDir: n.config.DataDir, Logger: n.logger.With("part", "docker")})
+		Builds: n.engine.Builds, Version: n.config.Version, DataDir: n.config.DataDir,
+		Driver: n.engine.Content.LayerDriver(), Logger: n.logger.With("part", "docker")})
 	if err != nil {
 		return err
 	}

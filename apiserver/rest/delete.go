@@ -2,7 +2,6 @@ package rest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -13,7 +12,6 @@ import (
 
 	"github.com/cuppa-project/cuppa/apiserver/admission"
 	"github.com/cuppa-project/cuppa/apiserver/kinds"
-	"github.com/cuppa-project/cuppa/internal/errkind"
 )
 
 // Deletion is the outcome of a delete.
@@ -29,20 +27,14 @@ func (s *Service) Delete(ctx context.Context, c *Call, opts metav1.DeleteOptions
 		return nil, err
 	}
 	for {
-		outcome, err := s.tryDelete(ctx, c, now, opts)
-		raced := errors.Is(err, errkind.Conflict) || errors.Is(err, errkind.NotFound)
-		if err == nil || (!raced && !now.cached) {
-			return outcome, err
-		}
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		again, liveErr := s.present(ctx, c, true)
-		if liveErr != nil {
-			return nil, liveErr
-		}
-		if !raced && again.kv.ModRevision == now.kv.ModRevision {
+		outcome, failed := s.tryDelete(ctx, c, now, opts)
+		unwritten := outcome != nil && outcome.Result != nil && outcome.Result.unwritten
+		again, more, err := s.again(ctx, c, now, unwritten, failed)
+		if err != nil {
 			return nil, err
+		}
+		if !more {
+			return outcome, nil
 		}
 		now = again
 	}
@@ -71,7 +63,7 @@ func (s *Service) tryDelete(ctx context.Context, c *Call, now present, opts meta
 		return &Deletion{Result: result}, err
 	}
 	if c.DryRun {
-		return &Deletion{Result: &Result{Object: now.object}, Gone: true}, nil
+		return &Deletion{Result: &Result{Object: now.object, unwritten: true}, Gone: true}, nil
 	}
 	r := s.row(c)
 	result, err := s.remove(ctx, r, r.key(c.Namespace, c.Name), now, now.object.DeepCopyObject().(kinds.Object))

@@ -216,6 +216,8 @@ type Result struct {
 	stored  []byte      // bytes as they lie in the store, when the object is in its storage version
 	entry   cache.Entry // where ready JSON is to be had; may be nil
 	Created bool
+	// unwritten says that nothing was stored, because nothing changed or nothing was to be.
+	unwritten bool
 }
 
 func (s *Service) row(c *Call) *row { return s.rows[c.Kind] }

@@ -97,24 +97,38 @@ func (s *Service) update(ctx context.Context, c *Call, f change) (*Result, error
 		return nil, err
 	}
 	for {
-		result, err := s.tryUpdate(ctx, c, now, f)
-		raced := errors.Is(err, errkind.Conflict) || errors.Is(err, errkind.NotFound)
-		if err == nil || (!raced && !now.cached) {
-			return result, err
-		}
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		// Memory can be a moment old, so a refusal that is based on it counts only after a look at the store.
-		again, liveErr := s.present(ctx, c, true)
-		if liveErr != nil {
-			return nil, liveErr
-		}
-		if !raced && again.kv.ModRevision == now.kv.ModRevision {
+		result, failed := s.tryUpdate(ctx, c, now, f)
+		again, more, err := s.again(ctx, c, now, result != nil && result.unwritten, failed)
+		if err != nil {
 			return nil, err
+		}
+		if !more {
+			return result, nil
 		}
 		now = again
 	}
+}
+
+// again decides whether an attempt must be repeated, and on what. Memory can be a moment old, so a refusal that is based on it, and a
+// write that it makes look unnecessary, count only after a look at the store.
+func (s *Service) again(ctx context.Context, c *Call, now present, unwritten bool, err error) (next present, more bool, _ error) {
+	raced := errors.Is(err, errkind.Conflict) || errors.Is(err, errkind.NotFound)
+	switch {
+	case err == nil && !(unwritten && now.cached):
+		return present{}, false, nil
+	case err != nil && !raced && !now.cached:
+		return present{}, false, err
+	case ctx.Err() != nil:
+		return present{}, false, ctx.Err()
+	}
+	next, liveErr := s.present(ctx, c, true)
+	switch {
+	case liveErr != nil:
+		return present{}, false, liveErr
+	case !raced && next.kv.ModRevision == now.kv.ModRevision:
+		return present{}, false, err
+	}
+	return next, true, nil
 }
 
 // present reads the object, from memory if that will do.
@@ -231,7 +245,7 @@ func (s *Service) storeChanged(ctx context.Context, c *Call, now present, obj ki
 		return s.unchanged(r, now), nil
 	}
 	if c.DryRun {
-		return &Result{Object: obj}, nil
+		return &Result{Object: obj, unwritten: true}, nil
 	}
 	key := r.key(c.Namespace, c.Name)
 	if deleted(c.Kind, obj) {
@@ -253,7 +267,7 @@ func (s *Service) raced(_ *row, _ *Call, err error) error {
 }
 
 func (s *Service) unchanged(r *row, now present) *Result {
-	result := &Result{Object: now.object}
+	result := &Result{Object: now.object, unwritten: true}
 	if r.kind == r.stored {
 		result.stored = now.kv.Value
 	}

@@ -20,12 +20,12 @@ import (
 // defaultShm is the size of a pod's /dev/shm.
 const defaultShm = 64 << 20
 
-// namespaceOptions never returns nil.
+// namespaceOptions never returns nil. Who says nothing wants pid namespaces of the containers' own, though CRI's zero value is a shared one.
 func (r *sandboxRecord) namespaceOptions() *runtimeapi.NamespaceOption {
 	if o := r.Config.GetLinux().GetSecurityContext().GetNamespaceOptions(); o != nil {
 		return o
 	}
-	return &runtimeapi.NamespaceOption{}
+	return &runtimeapi.NamespaceOption{Pid: runtimeapi.NamespaceMode_CONTAINER}
 }
 
 func (r *sandboxRecord) hostNetwork() bool {

@@ -1,15 +1,17 @@
 // Package criconfig translates a pod's spec into what a container runtime is asked for.
 //
-// It is pure: every value it needs that is not in the spec comes in as an argument, and no call is made. Start with Sandbox and Container.
+// Sandbox and Container are pure: every value they need that is not in the spec comes in as an argument. Start with them.
 package criconfig
 
 import (
 	"maps"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/component-helpers/resource"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
@@ -31,6 +33,21 @@ type Node struct {
 // LogDir is where the logs of a pod's containers are.
 func (n Node) LogDir(key observe.Key) string {
 	return filepath.Join(n.LogRoot, key.Namespace+"_"+key.Name+"_"+string(key.UID))
+}
+
+// Logged lists the pods that have a log directory.
+func (n Node) Logged() []observe.Key {
+	entries, err := os.ReadDir(n.LogRoot)
+	if err != nil {
+		return nil // not made yet
+	}
+	var out []observe.Key
+	for _, entry := range entries {
+		if parts := strings.Split(entry.Name(), "_"); len(parts) == 3 {
+			out = append(out, observe.Key{Namespace: parts[0], Name: parts[1], UID: types.UID(parts[2])})
+		}
+	}
+	return out
 }
 
 // Sandbox is the configuration of a pod's sandbox.

@@ -53,6 +53,7 @@ func security(pod *corev1.Pod, c *corev1.Container, in ContainerInput) *runtimea
 		SelinuxOptions:     selinux(merged.SELinuxOptions),
 		Seccomp:            seccomp(c, pod, privileged),
 		Capabilities:       capabilities(merged.Capabilities),
+		Apparmor:           apparmor(c, pod),
 	}
 	if in.TargetID != "" {
 		out.NamespaceOptions.Pid, out.NamespaceOptions.TargetId = runtimeapi.NamespaceMode_TARGET, in.TargetID
@@ -141,6 +142,27 @@ func seccomp(c *corev1.Container, pod *corev1.Pod, privileged bool) *runtimeapi.
 	case profile == nil || profile.Type == corev1.SeccompProfileTypeRuntimeDefault:
 		return &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_RuntimeDefault}
 	case profile.Type == corev1.SeccompProfileTypeLocalhost && profile.LocalhostProfile != nil:
+		return &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_Localhost, LocalhostRef: *profile.LocalhostProfile}
+	default:
+		return &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_Unconfined}
+	}
+}
+
+// apparmor is the profile that the spec names; without a name the runtime decides.
+func apparmor(c *corev1.Container, pod *corev1.Pod) *runtimeapi.SecurityProfile {
+	var profile *corev1.AppArmorProfile
+	if c.SecurityContext != nil {
+		profile = c.SecurityContext.AppArmorProfile
+	}
+	if profile == nil && pod.Spec.SecurityContext != nil {
+		profile = pod.Spec.SecurityContext.AppArmorProfile
+	}
+	switch {
+	case profile == nil:
+		return nil
+	case profile.Type == corev1.AppArmorProfileTypeRuntimeDefault:
+		return &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_RuntimeDefault}
+	case profile.Type == corev1.AppArmorProfileTypeLocalhost && profile.LocalhostProfile != nil:
 		return &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_Localhost, LocalhostRef: *profile.LocalhostProfile}
 	default:
 		return &runtimeapi.SecurityProfile{ProfileType: runtimeapi.SecurityProfile_Unconfined}

@@ -11,6 +11,9 @@ import (
 // Admit decides whether the node can take a pod beside those it has. The scheduler has decided the same before, from an
 // older view; this is the last word. It returns why not, or nil.
 func Admit(pod *corev1.Pod, others []*corev1.Pod, allocatable corev1.ResourceList) *Outcome {
+	if pod.Spec.HostUsers != nil && !*pod.Spec.HostUsers {
+		return reject("UserNamespacesNotSupported", "the pod wants a user namespace of its own (hostUsers: false), which this node cannot give")
+	}
 	used := corev1.ResourceList{}
 	count := int64(0)
 	for _, other := range others {

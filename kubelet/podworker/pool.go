@@ -164,10 +164,9 @@ func (p *Pool) adopt(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("find pods that ran before: %w", err)
 	}
+	keys = append(keys, p.deps.Node.Logged()...)
 	for _, uid := range p.deps.Volumes.Known() {
-		if !slices.ContainsFunc(keys, func(k observe.Key) bool { return k.UID == uid }) {
-			keys = append(keys, observe.Key{UID: uid})
-		}
+		keys = append(keys, observe.Key{UID: uid})
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

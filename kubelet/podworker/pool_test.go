@@ -139,6 +139,9 @@ func TestPodRuns(t *testing.T) {
 		if w.pod("web") != nil {
 			t.Errorf("pod is still in the API: %+v", w.pod("web").Status)
 		}
+		if got := w.cluster.Patches("pods", "web"); got != 2 {
+			t.Errorf("%d status writes in a whole life, want 2", got)
+		}
 		after(time.Second)
 		if s, c := w.runtime.Count(); s != 0 || c != 0 {
 			t.Errorf("left over: %d sandboxes, %d containers; %s", s, c, strings.Join(w.runtime.Log(), "\n"))

@@ -159,6 +159,9 @@ func (w *Worker) step(ctx context.Context) Plan {
 	in := Input{Pod: pod, Removed: removed, Observed: w.observed, Probes: w.states(), Memory: w.memory, Now: time.Now()}
 	w.watch(ctx, in)
 	plan := Decide(in)
+	if plan.Verdict.Stage != Active {
+		w.probes.LastWords()
+	}
 	w.publish(ctx, in, &plan)
 	for _, action := range plan.Actions {
 		w.launch(ctx, in, plan.Verdict, action)
@@ -341,7 +344,7 @@ func (w *Worker) publish(ctx context.Context, in Input, plan *Plan) {
 	if equality.Semantic.DeepEqual(next, w.previous) {
 		return
 	}
-	if plan.Verdict.Stage == Active && !urgent(w.previous, next) {
+	if w.mayWait(in, plan, next) {
 		if w.statusAt.IsZero() {
 			w.statusAt = in.Now.Add(statusDelay)
 		}
@@ -357,6 +360,20 @@ func (w *Worker) publish(ctx context.Context, in Input, plan *Plan) {
 	w.tellBackoff(in.Pod, next)
 	w.previous = next
 	w.writer.Set(ctx, next)
+}
+
+// mayWait tells whether a status can travel with the next one: the small steps of making a pod, and those between the end of its last
+// container and its last report.
+func (w *Worker) mayWait(in Input, plan *Plan, next corev1.PodStatus) bool {
+	switch plan.Verdict.Stage {
+	case Active:
+		return !urgent(w.previous, next)
+	case Deleting:
+		last := slices.ContainsFunc(plan.Actions, func(a Action) bool { return a.Verb == Report })
+		return !last && !w.memory.Reported && !in.Observed.AnyRunning()
+	default:
+		return false
+	}
 }
 
 // tellBackoff records that a container is held back because it keeps failing.

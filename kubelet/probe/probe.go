@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -58,6 +59,7 @@ type Set struct {
 	mu    sync.Mutex
 	known map[string]*probed
 	wait  sync.WaitGroup
+	last  atomic.Bool // the pod is on its way out
 }
 
 type probed struct {
@@ -106,6 +108,9 @@ func (s *Set) Keep(running map[string]bool) {
 		}
 	}
 }
+
+// LastWords makes the set ask about readiness only: the pod is on its way out, and nothing will be restarted any more.
+func (s *Set) LastWords() { s.last.Store(true) }
 
 // Close ends all probes and waits for them.
 func (s *Set) Close() {
@@ -166,7 +171,7 @@ func (s *Set) loop(ctx context.Context, t Target, kind Kind, spec *corev1.Probe,
 	// A container that has just started is often ready within milliseconds. Until a readiness or startup probe has succeeded once, a failure is
 	// followed by quicker attempts at growing intervals, which count for nothing; the period is the longest of them.
 	eager := firstEager
-	for {
+	for kind == Readiness || !s.last.Load() {
 		began := time.Now()
 		_, err := s.Handler.Do(ctx, t, spec)
 		if ctx.Err() != nil {
@@ -180,7 +185,7 @@ func (s *Set) loop(ctx context.Context, t Target, kind Kind, spec *corev1.Probe,
 			continue
 		}
 		eager = period
-		if err != nil {
+		if err != nil && !s.last.Load() {
 			s.Unhealthy(t, kind, fmt.Sprintf("%s probe failed: %v", kind, err))
 		}
 		if result, decided := counter.add(err == nil); decided {

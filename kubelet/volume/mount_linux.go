@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -77,4 +78,23 @@ func mountsBelow(dir string) ([]string, error) {
 		}
 	}
 	return out, lines.Err()
+}
+
+// anyMounted tells whether another file system is mounted at an entry of dir.
+func anyMounted(dir string) bool {
+	var parent unix.Stat_t
+	if unix.Lstat(dir, &parent) != nil {
+		return false
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return true // let the mount table say
+	}
+	for _, entry := range entries {
+		var child unix.Stat_t
+		if unix.Lstat(filepath.Join(dir, entry.Name()), &child) != nil || child.Dev != parent.Dev {
+			return true
+		}
+	}
+	return false
 }

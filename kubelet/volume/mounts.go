@@ -100,7 +100,7 @@ func (k *Keeper) mount(in MountInput, v *corev1.Volume, m *corev1.VolumeMount, i
 	if !filepath.IsLocal(sub) {
 		return nil, errkind.New(errkind.Invalid, "subPath %q leaves the volume", sub)
 	}
-	target := filepath.Join(k.RunPodDir(in.Pod.UID), "subpaths", in.Container.Name, strconv.Itoa(index))
+	target := filepath.Join(k.subPaths(in.Pod.UID), in.Container.Name, strconv.Itoa(index))
 	if err := bindSubPath(out.HostPath, sub, target, os.ModePerm); err != nil {
 		return nil, err
 	}

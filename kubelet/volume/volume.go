@@ -66,6 +66,8 @@ func (k *Keeper) PodDir(uid types.UID) string { return filepath.Join(k.DataRoot,
 // RunPodDir is where a pod's files in memory are.
 func (k *Keeper) RunPodDir(uid types.UID) string { return filepath.Join(k.RunRoot, string(uid)) }
 
+func (k *Keeper) subPaths(uid types.UID) string { return filepath.Join(k.RunPodDir(uid), "subpaths") }
+
 func (k *Keeper) emptyDir(uid types.UID, name string) string {
 	return filepath.Join(k.PodDir(uid), "volumes", "empty-dir", name)
 }
@@ -147,11 +149,16 @@ func References(pod *corev1.Pod, secret bool, name string) bool {
 // TearDown takes the volumes of a pod down and deletes their contents, except what is on the host's own paths. It may be called again.
 func (k *Keeper) TearDown(uid types.UID) error {
 	k.forgetTokens(uid)
-	if err := unmountBelow(k.RunPodDir(uid)); err != nil {
-		return err
+	// Reading the whole mount table is slow on a busy node, so it is read only if this pod can have a mount.
+	if _, err := os.Lstat(k.subPaths(uid)); err == nil {
+		if err := unmountBelow(k.subPaths(uid)); err != nil {
+			return err
+		}
 	}
-	if err := unmountBelow(k.PodDir(uid)); err != nil {
-		return err
+	if anyMounted(filepath.Join(k.PodDir(uid), "volumes", "empty-dir")) {
+		if err := unmountBelow(k.PodDir(uid)); err != nil {
+			return err
+		}
 	}
 	return errors.Join(os.RemoveAll(filepath.Join(k.PodDir(uid), "volumes")), os.RemoveAll(k.RunPodDir(uid)))
 }

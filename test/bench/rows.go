@@ -1,0 +1,88 @@
+package main
+
+// unit is how a figure is written, and which way is better.
+type unit int
+
+const (
+	milliseconds unit = iota
+	microseconds
+	seconds
+	megabytes
+	percent
+	perSecond // more is better; of all others, less
+)
+
+// figure is one number of a row: its name beside the others, its unit, and its budget (0: none).
+type figure struct {
+	name   string
+	unit   unit
+	budget float64
+}
+
+// row is one budget: what it is about, how it is measured, and its figures.
+type row struct {
+	group, id, what, how string
+	figures              []figure
+}
+
+// rows is the table of everything that is measured, in the order in which it is printed.
+var rows = []row{
+	{"api", "start", "control plane, start to ready", "cuppa server --no-node, new data dir, exec to /readyz 200, median of 5",
+		[]figure{{"", milliseconds, 200}, {"max", milliseconds, 0}}},
+	{"api", "create", "create pod, 64 writers", "10,000 pods that no scheduler takes, protobuf, 8 HTTP/2 connections",
+		[]figure{{"", perSecond, 5000}, {"p50", milliseconds, 0}, {"p99", milliseconds, 0}, {"server CPU each", microseconds, 0}}},
+	{"api", "get", "get, quorum-fresh, 64 readers", "30,000 gets of random pods without a resourceVersion, protobuf",
+		[]figure{{"", perSecond, 20000}, {"p50", milliseconds, 0}, {"p99", milliseconds, 0}, {"server CPU each", microseconds, 0}}},
+	{"api", "memory", "memory with 10,000 pods", "after the creates, 3 s of rest (--no-node: etcd, API server, controllers, scheduler)",
+		[]figure{{"RSS", megabytes, 135}, {"anonymous", megabytes, 0}}},
+	{"api", "list-protobuf", "list 10,000 pods, protobuf", "10 lists of the whole namespace, one by one; server CPU from /proc",
+		[]figure{{"server CPU", milliseconds, 35}, {"wall p50", milliseconds, 0}}},
+	{"api", "list-json", "list 10,000 pods, JSON", "the same (one list before, that is not counted)",
+		[]figure{{"server CPU", milliseconds, 55}, {"wall p50", milliseconds, 0}}},
+	{"api", "fanout", "fan-out to 1,000 watchers", "protobuf, 20 connections, 400 updates of 0.7 KB by 16 writers, all events counted",
+		[]figure{{"", perSecond, 200000}, {"one write to all, p50", milliseconds, 0}}},
+	{"api", "fanout-json", "fan-out to 1,000 watchers, JSON", "the same",
+		[]figure{{"", perSecond, 0}, {"one write to all, p50", milliseconds, 0}}},
+	{"api", "deployment", "Deployment of 100 replicas: all pods created", "create request to the 100th pod seen by a watcher, median of 5",
+		[]figure{{"", milliseconds, 200}, {"max", milliseconds, 0}}},
+	{"api", "schedule", "schedule 10,000 pods on 5,000 nodes", "first create request (64 writers) to the last binding seen by a watcher",
+		[]figure{{"", perSecond, 3000}}},
+
+	{"node", "ready", "empty machine to first pod Running", "server start (new data dir) until Ready, first DNS answer, first pod; loading the image not counted; median of 3",
+		[]figure{{"", seconds, 1.5}, {"node Ready", seconds, 0}, {"DNS", seconds, 0}, {"pod", seconds, 0}}},
+	{"node", "idle-memory", "idle memory, whole node", "all processes (server, supervisor, DNS) 5 s after the start, no pods",
+		[]figure{{"RSS", megabytes, 120}, {"anonymous", megabytes, 60}}},
+	{"node", "idle-cpu", "idle CPU, whole node", "the same processes over 10 s, of one core",
+		[]figure{{"", percent, 1}}},
+	{"node", "pod", "pod created to Running seen by a watcher", "20 busybox pods one by one, image present",
+		[]figure{{"p50", milliseconds, 50}, {"max", milliseconds, 100}}},
+	{"node", "pods", "50 pods at once: all Running", "created by 50 writers, median of 3",
+		[]figure{{"", milliseconds, 800}, {"max", milliseconds, 0}}},
+	{"node", "rollout", "Deployment of 10, created to rolled out", "create request to availableReplicas 10 seen by a watcher, median of 5",
+		[]figure{{"", milliseconds, 400}, {"max", milliseconds, 0}}},
+	{"node", "refused", "refused connection to an unheld address", "100 connects to free pod and Service addresses",
+		[]figure{{"median", milliseconds, 1}, {"max", milliseconds, 0}}},
+	{"node", "service", "Service change at 10,000 Services", "create request to the first connection through its cluster IP, median of 20",
+		[]figure{{"", milliseconds, 20}, {"max", milliseconds, 0}}},
+	{"node", "dns", "DNS at 10,000 Services", "4 s of A queries, 4 UDP sockets with 32 in flight each, client on the same cores",
+		[]figure{{"", perSecond, 70000}, {"server CPU each", microseconds, 0}}},
+
+	{"compose", "build-cold", "three-step image build, cold", "cuppa image build, whole command (FROM, COPY, RUN; changed each time), median of 5",
+		[]figure{{"", milliseconds, 250}, {"max", milliseconds, 0}}},
+	{"compose", "build-cached", "three-step image build, cached", "the same again, nothing changed",
+		[]figure{{"", milliseconds, 30}, {"max", milliseconds, 0}}},
+	{"compose", "up", "DockerCoins, up -d", "5 services, images present, whole command, median of 5",
+		[]figure{{"", milliseconds, 500}, {"max", milliseconds, 0}}},
+	{"compose", "answer", "DockerCoins, up -d to the first answer", "start of the command to a 200 of :8000/json, same runs",
+		[]figure{{"", milliseconds, 0}, {"max", milliseconds, 0}}},
+	{"compose", "up-again", "DockerCoins, up -d, no change", "whole command, same runs",
+		[]figure{{"", milliseconds, 50}, {"max", milliseconds, 0}}},
+	{"compose", "ps", "DockerCoins, ps", "whole command, same runs",
+		[]figure{{"", milliseconds, 50}, {"max", milliseconds, 0}}},
+	{"compose", "logs", "DockerCoins, logs --tail 10", "whole command, same runs",
+		[]figure{{"", milliseconds, 50}, {"max", milliseconds, 0}}},
+	{"compose", "scale", "DockerCoins, scale to 10 workers", "up -d --scale worker=10, whole command, same runs",
+		[]figure{{"", milliseconds, 400}, {"max", milliseconds, 0}}},
+	{"compose", "down", "DockerCoins, down -t 0", "14 containers, whole command, same runs",
+		[]figure{{"", milliseconds, 400}, {"max", milliseconds, 0}}},
+}
