@@ -2,7 +2,7 @@
 "use strict";
 (() => {
   const span = 120;       // seconds on the time axis
-  const window_ = 3;      // the speed is taken over this many seconds: workers report once a second
+  const window_ = 6;      // the speed is taken over this many seconds: workers report about once a second
   const answers = [];     // {now, hashes}, oldest first
   const speeds = [];      // {now, speed}
   const text = (id, value) => { document.getElementById(id).textContent = value; };
