@@ -10,7 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	patchtypes "k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/cuppa-project/cuppa/apiserver/authn"
 	"github.com/cuppa-project/cuppa/apiserver/authz"
@@ -20,11 +20,11 @@ import (
 	"github.com/cuppa-project/cuppa/apiserver/rest"
 )
 
-// types finds the row of a typed object, which usually does not carry its kind.
-type types map[reflect.Type]*kinds.Kind
+// typeIndex finds the row of a typed object, which usually does not carry its kind.
+type typeIndex map[reflect.Type]*kinds.Kind
 
-func newTypes(table *kinds.Table) types {
-	out := types{}
+func newTypes(table *kinds.Table) typeIndex {
+	out := typeIndex{}
 	for _, kind := range table.Kinds() {
 		out[reflect.TypeOf(kind.New())] = kind
 	}
@@ -140,7 +140,7 @@ func (l *Local) update(ctx context.Context, obj kinds.Object, subresource string
 }
 
 // Patch changes an object, or a subresource of it.
-func (l *Local) Patch(ctx context.Context, resource schema.GroupVersionResource, namespace, name string, pt patchtypes.PatchType, data []byte, subresources ...string) (kinds.Object, error) {
+func (l *Local) Patch(ctx context.Context, resource schema.GroupVersionResource, namespace, name string, pt types.PatchType, data []byte, subresources ...string) (kinds.Object, error) {
 	kind, err := l.kindFor(resource)
 	if err != nil {
 		return nil, err

@@ -98,7 +98,7 @@ type Server struct {
 	documents *discovery.Documents
 	openapi   *openapi.Handler
 	metrics   *metrics.Metrics
-	byType    types
+	byType    typeIndex
 	stopping  chan struct{}
 	loaded    chan struct{} // the memory is filled: requests for resources can be answered
 	ready     chan struct{}
@@ -143,6 +143,7 @@ func New(config Config) (*Server, error) {
 	if config.Kubelets != nil {
 		s.rest.Connect = tunnel.New(tunnel.Config{TLS: config.Kubelets, Stopping: s.stopping, Logger: config.Logger}, s.rest).Serve
 	}
+	s.metrics.CountObjects(s.rest.Count)
 	s.who = authn.New(authn.Config{Tokens: config.Tokens, Accounts: accounts})
 	s.documents = discovery.New(config.Kinds, config.Listener.Addr().String())
 	s.checks = s.health()
@@ -178,7 +179,8 @@ func (s *Server) Run(ctx context.Context) error {
 	defer cancel()
 	return run.Group(inner,
 		s.cache.Run,
-		func(inner context.Context) error { return s.begin(inner) },
+		s.begin,
+		s.expireEvents,
 		func(context.Context) error {
 			defer cancel()
 			return s.serve(ctx)

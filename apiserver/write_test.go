@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -407,6 +408,32 @@ func TestServiceAddresses(t *testing.T) {
 	again := apiservertest.New(t, apiservertest.Options{Store: s.Store})
 	if _, err := client(t, again.Config).CoreV1().Services("default").Create(ctx, svc("c", a.Spec.ClusterIP), metav1.CreateOptions{}); !apierrors.IsInvalid(err) {
 		t.Fatalf("create with a taken address after a restart: %v, want invalid", err)
+	}
+}
+
+// TestOldEventsGo: events are removed an hour after they last happened, not before.
+func TestOldEventsGo(t *testing.T) {
+	var ahead atomic.Int64
+	s := apiservertest.New(t, apiservertest.Options{Change: func(c *apiserver.Config) {
+		c.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	}})
+	for name, in := range map[string]time.Duration{"once": 0, "again": 90 * time.Minute} {
+		e := &corev1.Event{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "default"}, InvolvedObject: corev1.ObjectReference{Namespace: "default"},
+			LastTimestamp: metav1.NewTime(time.Now().Add(in))}
+		if _, err := s.Local().Create(ctx, e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	events := client(t, s.Config).CoreV1().Events("default")
+	for _, step := range []struct {
+		after time.Duration
+		left  int
+	}{{50 * time.Minute, 2}, {2 * time.Hour, 1}, {3 * time.Hour, 0}} {
+		ahead.Store(int64(step.after))
+		s.RemoveEvents(ctx)
+		if left, err := events.List(ctx, metav1.ListOptions{}); err != nil || len(left.Items) != step.left {
+			t.Fatalf("after %v: %v, %d left, want %d", step.after, err, len(left.Items), step.left)
+		}
 	}
 }
 

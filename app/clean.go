@@ -26,14 +26,6 @@ import (
 // leaveTimeout bounds the cleaning up after the last container.
 const leaveTimeout = 30 * time.Second
 
-// preflight says at once what a server cannot do without.
-func preflight(config Config) error {
-	if os.Geteuid() != 0 && !config.NoNode {
-		return errkind.New(errkind.Denied, "running containers needs root: start the server with sudo (or with --no-node for a control plane alone)")
-	}
-	return nil
-}
-
 // awaitNode returns once the node is ready.
 func awaitNode(ctx context.Context, cluster kube.Cluster, name string) error {
 	ctx, cancel := context.WithCancel(ctx)
@@ -106,6 +98,9 @@ func cleanFiles(config Config) error {
 		return errors.Join(errs...) // never delete through a mount that is still there
 	}
 	entries, err := os.ReadDir(config.RunDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}

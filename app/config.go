@@ -37,6 +37,7 @@ type Config struct {
 	Ready                     func()   // called once, when the API answers and the node takes pods; nil: nobody waits
 	Logger                    *slog.Logger
 	Version                   string
+	Pprof                     string // loopback address that serves profiles; "": none
 	ResolvConf                string // file with the resolvers for names outside the cluster; "": /etc/resolv.conf
 	CgroupParent              string // "": "/cuppa-" and a hash of the run directory, "/cuppa" for the default one
 }
@@ -76,11 +77,6 @@ func (c *Config) fill() error {
 			c.CgroupParent += "-" + shortHash(c.RunDir)
 		}
 	}
-	for _, dir := range []string{c.DataDir, c.RunDir} {
-		if err := os.MkdirAll(dir, 0o711); err != nil {
-			return errkind.New(errkind.Precondition, "make directory %s: %w", dir, err)
-		}
-	}
 	return nil
 }
 
@@ -110,7 +106,7 @@ func (c *Config) ranges(choose func() (Ranges, error)) (Ranges, error) {
 	if err == nil {
 		var r Ranges
 		if err := json.Unmarshal(raw, &r); err != nil {
-			return r, errkind.New(errkind.Invalid, "read %s: %w", path, err)
+			return r, errkind.New(errkind.Invalid, "the address ranges in %s cannot be read: %w; restore the file from a backup, or remove it and start with the --pod-cidr and --service-cidr of the first start (without them, if there were none)", path, err)
 		}
 		return r, c.sameRanges(r)
 	}

@@ -20,7 +20,6 @@ import (
 	"github.com/cuppa-project/cuppa/apiserver/storage/etcd"
 	"github.com/cuppa-project/cuppa/app/local"
 	"github.com/cuppa-project/cuppa/controller"
-	"github.com/cuppa-project/cuppa/internal/errkind"
 	"github.com/cuppa-project/cuppa/internal/pki"
 	"github.com/cuppa-project/cuppa/internal/run"
 	"github.com/cuppa-project/cuppa/kube"
@@ -108,7 +107,7 @@ func (c *control) run(ctx context.Context) error {
 func (c *control) listen() (net.Listener, error) {
 	listener, err := net.Listen("tcp", c.config.Listen)
 	if err != nil {
-		return nil, errkind.New(errkind.Precondition, "listen for the API on %s: %w (is another cuppa server running? see --listen)", c.config.Listen, err)
+		return nil, portError("the API", "--listen", c.config.Listen, err)
 	}
 	return listener, nil
 }

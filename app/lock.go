@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,39 +14,61 @@ import (
 	"github.com/cuppa-project/cuppa/internal/errkind"
 )
 
-// lock makes sure that one server at a time works in a run directory. The kernel lets go of it when the process ends, however it ends.
+// lock makes sure that one server at a time works in a directory. The kernel lets go of it when the process ends, however it ends.
 type lock struct{ file *os.File }
 
-func lockPath(runDir string) string { return filepath.Join(runDir, "server.lock") }
+func lockPath(dir string) string { return filepath.Join(dir, "server.lock") }
 
-func takeLock(runDir string) (*lock, error) {
-	f, err := os.OpenFile(lockPath(runDir), os.O_RDWR|os.O_CREATE, 0o600)
+// takeLocks takes the run directory and the data directory: whoever shares only the second would find out much later, and in the middle.
+func takeLocks(config Config) (release func(), err error) {
+	run, err := takeLock(config.RunDir)
 	if err != nil {
-		return nil, fmt.Errorf("lock run directory: %w", err)
+		return nil, directories(config)[1].taken(err)
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		defer f.Close()
-		if pid, _ := Running(runDir); pid > 0 {
-			return nil, errkind.New(errkind.Exists, "a cuppa server is running already in %s (pid %d); stop it with: cuppa server stop", runDir, pid)
-		}
-		return nil, errkind.New(errkind.Exists, "another process holds %s: %w", f.Name(), err)
+	data, err := takeLock(config.DataDir)
+	if err != nil {
+		run.release()
+		return nil, directories(config)[0].taken(err)
 	}
-	if err := f.Truncate(0); err != nil {
+	return func() { data.release(); run.release() }, nil
+}
+
+// taken says who has the directory, if it is that.
+func (d directory) taken(err error) error {
+	if !errors.Is(err, syscall.EWOULDBLOCK) {
+		return d.refuse(err)
+	}
+	by := "another process"
+	if pid, _ := Running(d.path); pid > 0 {
+		by = fmt.Sprintf("a cuppa server (pid %d)", pid)
+	}
+	return errkind.New(errkind.Exists, "the %s %s is in use by %s; stop it with `cuppa server stop`, or choose another with %s", d.what, d.path, by, d.flag)
+}
+
+func takeLock(dir string) (*lock, error) {
+	f, err := os.OpenFile(lockPath(dir), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if err == nil {
+		err = f.Truncate(0)
+	}
+	if err == nil {
+		_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())), 0)
+	}
+	if err != nil {
 		f.Close()
-		return nil, fmt.Errorf("lock run directory: %w", err)
-	}
-	if _, err := f.WriteAt([]byte(strconv.Itoa(os.Getpid())), 0); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("lock run directory: %w", err)
+		return nil, err
 	}
 	return &lock{f}, nil
 }
 
 func (l *lock) release() { l.file.Close() }
 
-// Running returns the pid of the server of a run directory, or 0 if none runs.
-func Running(runDir string) (int, error) {
-	f, err := os.Open(lockPath(runDir))
+// Running returns the pid of the server of a run directory (or of a data directory), or 0 if none runs.
+func Running(dir string) (int, error) {
+	f, err := os.Open(lockPath(dir))
 	if os.IsNotExist(err) {
 		return 0, nil
 	}
@@ -60,7 +83,7 @@ func Running(runDir string) (int, error) {
 	n, _ := f.ReadAt(raw, 0)
 	pid, err := strconv.Atoi(strings.TrimSpace(string(raw[:n])))
 	if err != nil {
-		return 0, errkind.New(errkind.Unavailable, "a server is starting in %s", runDir)
+		return 0, errkind.New(errkind.Unavailable, "a server is starting in %s", dir)
 	}
 	return pid, nil
 }

@@ -120,7 +120,7 @@ func (n *node) run(ctx context.Context, cluster, services kube.Cluster, ca *pki.
 
 // launchDNS starts the node's DNS server as a process of its own, which goes on answering while cuppa is away.
 func launchDNS(ctx context.Context, arg string, output *os.File) error {
-	return helper.Run(ctx, output, "launch-dns", arg)
+	return helper.Run(ctx, output, nil, "launch-dns", arg)
 }
 
 // podRange is this node's part of the pod range: the one its Node object has, or the first free one.

@@ -23,17 +23,23 @@ import (
 // Server is `cuppa server`: control plane and node in one process. It blocks until ctx ends or a part fails. Containers go on running
 // after it has ended; when none is left, it removes what it made of networks, mounts and cgroups.
 func Server(ctx context.Context, config Config) error {
+	if err := Rights(config); err != nil {
+		return err
+	}
 	if err := config.fill(); err != nil {
 		return err
 	}
-	if err := preflight(config); err != nil {
+	if err := makeDirs(config); err != nil {
 		return err
 	}
-	held, err := takeLock(config.RunDir)
+	release, err := takeLocks(config)
 	if err != nil {
 		return err
 	}
-	defer held.release()
+	defer release()
+	if err := preflight(config); err != nil {
+		return err
+	}
 	ranges, err := config.ranges(chooseRanges)
 	if err != nil {
 		return err
@@ -56,7 +62,7 @@ func Server(ctx context.Context, config Config) error {
 func withNode(ctx context.Context, config Config, c *control, address net.IP) error {
 	n, err := openNode(ctx, config, c.ranges, address)
 	if err != nil {
-		return err
+		return errors.Join(err, leave(config))
 	}
 	inner, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()

@@ -199,7 +199,7 @@ func (m *program) compose(interrupts <-chan os.Signal) compose.Config {
 	engine := &lazyEngine{dirs: &m.dirs}
 	cfg := compose.Config{
 		Streams: m.streams, Env: m.env, Version: m.cfg.Version, DataDir: m.dirs.Data, Connect: m.connect, Engine: engine,
-		Interrupts: interrupts, Listening: listening, Now: time.Now,
+		Interrupts: interrupts, Listening: listening, Processes: processes, Now: time.Now,
 		Build: func(ctx context.Context, builds []compose.Build, opts compose.BuildOptions) error {
 			return build.Run(ctx, socket.New(m.dirs.Socket()).DialBuild, builds, opts, m.cfg.Out)
 		},

@@ -7,10 +7,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/cuppa-project/cuppa/cli/compose"
 )
 
 func run(t *testing.T, env []string, args ...string) (code int, out, errs string) {
@@ -82,5 +85,17 @@ func TestParseSockets(t *testing.T) {
 	}
 	if got := hexAddress("00000000000000000000000001000000"); got != "::1" {
 		t.Errorf("IPv6: %s", got)
+	}
+}
+
+func TestParseStat(t *testing.T) {
+	boot := time.Unix(1000, 0)
+	got, ok := parseStat("42 (a (b) c) S 7 42 42 34817 42 4194560 1 2 3 4 150 50 0 0 20 0 1 0 500 1 2 3", boot)
+	want := compose.Process{PID: 42, PPID: 7, TTY: "pts/1", Command: "[a (b) c]", CPU: 2 * time.Second, Started: time.Unix(1005, 0)}
+	if diff := cmp.Diff(want, got); diff != "" || !ok {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if _, ok := parseStat("nonsense", boot); ok {
+		t.Error("nonsense is a process")
 	}
 }

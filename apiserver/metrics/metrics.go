@@ -88,3 +88,24 @@ func (m *Metrics) Rejected() { m.rejected.WithLabelValues("concurrency-limit").I
 func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.Registry, promhttp.HandlerOpts{})
 }
+
+// CountObjects shows how many objects of each resource are stored, asked for at the time of reading.
+func (m *Metrics) CountObjects(count func() map[string]int) {
+	m.Registry.MustRegister(&objects{count: count, desc: prometheus.NewDesc(
+		"apiserver_storage_objects", "Number of stored objects at the time of last check split by kind.", []string{"resource"}, nil)})
+}
+
+type objects struct {
+	count func() map[string]int
+	desc  *prometheus.Desc
+}
+
+// Describe implements prometheus.Collector.
+func (o *objects) Describe(ch chan<- *prometheus.Desc) { ch <- o.desc }
+
+// Collect implements prometheus.Collector.
+func (o *objects) Collect(ch chan<- prometheus.Metric) {
+	for resource, n := range o.count() {
+		ch <- prometheus.MustNewConstMetric(o.desc, prometheus.GaugeValue, float64(n), resource)
+	}
+}

@@ -47,9 +47,8 @@ func NewFields(table *kinds.Table, converter func() (managedfields.TypeConverter
 	}
 }
 
-// Update records a write that is not an apply. live is what is stored, an empty object for a creation; obj may be changed and is
-// what it returns. A fault of the record never stops a write: the old record stays.
-func (f *Fields) Update(kind *kinds.Kind, subresource string, live, obj kinds.Object, manager string) (kinds.Object, error) {
+// update lets the library do it.
+func (f *Fields) update(kind *kinds.Kind, subresource string, live, obj kinds.Object, manager string) (kinds.Object, error) {
 	fields, err := f.manager(kind, subresource)
 	if err != nil {
 		return nil, err
@@ -76,7 +75,7 @@ func (f *Fields) Create(kind *kinds.Kind, obj kinds.Object, manager string) (kin
 	}
 	p := f.shapes.plan(kind, types)
 	if p == nil || obj.GetManagedFields() != nil {
-		return f.Update(kind, "", kind.New(), obj, manager)
+		return f.update(kind, "", kind.New(), obj, manager)
 	}
 	room := f.shapes.keys.Get().(*[]byte)
 	defer f.shapes.keys.Put(room)
@@ -84,14 +83,14 @@ func (f *Fields) Create(kind *kinds.Kind, obj kinds.Object, manager string) (kin
 	key, judged := p.append(key, reflect.ValueOf(obj).Elem())
 	*room = key
 	if !judged {
-		return f.Update(kind, "", kind.New(), obj, manager)
+		return f.update(kind, "", kind.New(), obj, manager)
 	}
 	if record, ok := f.shapes.find(key); ok {
 		obj.GetObjectKind().SetGroupVersionKind(kind.GVK)
 		obj.SetManagedFields(entry(kind, manager, record))
 		return obj, nil
 	}
-	made, err := f.Update(kind, "", kind.New(), obj, manager)
+	made, err := f.update(kind, "", kind.New(), obj, manager)
 	if err != nil {
 		return nil, err
 	}

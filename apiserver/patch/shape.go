@@ -29,12 +29,13 @@ type shapes struct {
 	mu      sync.RWMutex
 	plans   map[*kinds.Kind]*plan // nil: the kind has parts that cannot be judged
 	records map[string]*metav1.FieldsV1
+	changes map[string]outcome
 	keys    sync.Pool // of *[]byte
 }
 
 func newShapes() *shapes {
 	return &shapes{
-		plans: map[*kinds.Kind]*plan{}, records: map[string]*metav1.FieldsV1{},
+		plans: map[*kinds.Kind]*plan{}, records: map[string]*metav1.FieldsV1{}, changes: map[string]outcome{},
 		keys: sync.Pool{New: func() any { b := make([]byte, 0, 2048); return &b }},
 	}
 }
@@ -51,12 +52,35 @@ func (s *shapes) plan(kind *kinds.Kind, types managedfields.TypeConverter) *plan
 	empty.GetObjectKind().SetGroupVersionKind(kind.GVK)
 	if value, err := types.ObjectToTyped(empty, typed.AllowDuplicates); err == nil {
 		c := compiler{schema: value.Schema(), seen: map[seenKey]*plan{}}
-		p = c.compile(reflect.TypeOf(empty).Elem(), value.TypeRef())
+		p = c.compile(reflect.TypeOf(empty).Elem(), value.TypeRef()).withoutNames()
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.plans[kind] = p
 	return p
+}
+
+// unrecorded are the fields of an object's metadata that nobody is recorded to own.
+func unrecorded() []string {
+	return []string{"name", "namespace", "creationTimestamp", "selfLink", "uid", "generation", "managedFields", "resourceVersion"}
+}
+
+// withoutNames leaves out what does not belong to the record of a whole object.
+func (p *plan) withoutNames() *plan {
+	root := *p
+	root.fields = nil
+	for _, field := range p.fields {
+		switch field.name {
+		case "kind", "apiVersion":
+			continue
+		case "metadata":
+			meta := *field.plan
+			meta.fields = slices.DeleteFunc(slices.Clone(meta.fields), func(f fieldPlan) bool { return slices.Contains(unrecorded(), f.name) })
+			field.plan = &meta
+		}
+		root.fields = append(root.fields, field)
+	}
+	return &root
 }
 
 func (s *shapes) find(key []byte) (*metav1.FieldsV1, bool) {

@@ -21,7 +21,7 @@ import (
 // library is what the library records for a creation.
 func library(t testing.TB, f *Fields, kind *kinds.Kind, obj kinds.Object) string {
 	t.Helper()
-	made, err := f.Update(kind, "", kind.New(), obj.DeepCopyObject().(kinds.Object), "test")
+	made, err := f.update(kind, "", kind.New(), obj.DeepCopyObject().(kinds.Object), "test")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,6 +142,124 @@ func compareShapes(t testing.TB, f *Fields, kind *kinds.Kind, seed int64) (same 
 	return true
 }
 
+// compareChanges makes two pairs of an old and a new object. When the memo takes them for the same change, the library must too.
+func compareChanges(t testing.TB, f *Fields, kind *kinds.Kind, seed int64) (same bool) {
+	r := rand.New(rand.NewSource(seed))
+	rate := []int{10, 40, 200}[uint64(seed)%3]
+	managers := []string{"creator", "other"}
+	manager := managers[uint64(seed)/2%2]
+	sub := ""
+	if kind.Subresource("status") != nil && seed%2 == 0 {
+		sub = "status"
+	}
+	first := kind.New()
+	filler(r).Fill(first)
+	first.SetUID("u")
+	first.SetManagedFields(nil)
+	next := func(obj kinds.Object) kinds.Object {
+		out := obj.DeepCopyObject().(kinds.Object)
+		perturb(r, reflect.ValueOf(out).Elem(), rate)
+		out.SetUID("u")
+		out.SetManagedFields(nil)
+		out.GetObjectKind().SetGroupVersionKind(kind.GVK)
+		return out
+	}
+	pair := func(from kinds.Object) (live, obj kinds.Object, key string, ok bool) {
+		live = next(from)
+		obj = next(live)
+		live, err := f.update(kind, "", kind.New(), live, "creator")
+		if err != nil {
+			t.Fatal(err)
+		}
+		bytes, ok := f.change(nil, kind, sub, live, obj, manager)
+		return live, obj, string(bytes), ok
+	}
+	liveA, objA, keyA, okA := pair(first)
+	liveB, objB, keyB, okB := pair(first)
+	if !okA || !okB || keyA != keyB {
+		return false
+	}
+	a, errA := f.update(kind, sub, liveA, objA.DeepCopyObject().(kinds.Object), manager)
+	b, errB := f.update(kind, sub, liveB, objB.DeepCopyObject().(kinds.Object), manager)
+	if errA != nil || errB != nil {
+		t.Fatal(errA, errB)
+	}
+	if diff := cmp.Diff(record(a), record(b)); diff != "" {
+		t.Fatalf("%s, seed %d: one change, two records:\n%s\nA changed:\n%s\nB changed:\n%s", kind.GVK, seed, diff, cmp.Diff(liveA, objA), cmp.Diff(liveB, objB))
+	}
+	// And what the memo makes is what the library makes.
+	for range 2 {
+		ours, err := f.Update(kind, sub, liveA, objA.DeepCopyObject().(kinds.Object), manager)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(record(a), record(ours)); diff != "" {
+			t.Fatalf("%s, seed %d (-library +ours):\n%s", kind.GVK, seed, diff)
+		}
+	}
+	return true
+}
+
+// TestChanges holds the memo of updates against the library.
+func TestChanges(t *testing.T) {
+	table := kinds.All()
+	f := NewFields(table, openapi.TypeConverter)
+	for _, kind := range table.Kinds() {
+		t.Run(kind.GVK.String(), func(t *testing.T) {
+			same := 0
+			for seed := range int64(150) {
+				if compareChanges(t, f, kind, seed) {
+					same++
+				}
+			}
+			t.Logf("%d of 150 pairs were one change", same)
+		})
+	}
+}
+
+func FuzzChanges(f *testing.F) {
+	table := kinds.All()
+	fields := NewFields(table, openapi.TypeConverter)
+	for i := range table.Kinds() {
+		f.Add(i, int64(i))
+	}
+	f.Fuzz(func(t *testing.T, i int, seed int64) {
+		rows := table.Kinds()
+		compareChanges(t, fields, rows[uint(i)%uint(len(rows))], seed)
+	})
+}
+
+// TestChangeKeepsTimes: an entry that a write did not touch keeps its time, and one that it did gets a new one.
+func TestChangeKeepsTimes(t *testing.T) {
+	table := kinds.All()
+	f := NewFields(table, openapi.TypeConverter)
+	kind := table.ByKind(corev1.SchemeGroupVersion.WithKind("Pod"))
+	for _, name := range []string{"first", "second"} { // learnt, then remembered
+		live := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, UID: "u", Labels: map[string]string{"a": name}}}
+		made, err := f.update(kind, "", kind.New(), live, "creator")
+		if err != nil {
+			t.Fatal(err)
+		}
+		old := metav1.Unix(1000, 0)
+		fields := made.GetManagedFields()
+		fields[0].Time = &old
+		made.SetManagedFields(fields)
+		obj := made.DeepCopyObject().(*corev1.Pod)
+		obj.Status.Phase = corev1.PodRunning
+		updated, err := f.Update(kind, "status", made, obj, "node")
+		if err != nil {
+			t.Fatal(err)
+		}
+		after := updated.GetManagedFields()
+		if len(after) != 2 || after[0].Manager != "creator" || !after[0].Time.Equal(&old) || after[1].Manager != "node" || after[1].Time.Unix() < 1e9 {
+			t.Errorf("%s: %+v", name, after)
+		}
+	}
+	if n := len(f.shapes.changes); n != 1 {
+		t.Errorf("%d changes remembered, want 1", n)
+	}
+}
+
 // TestShapes holds the shapes against the library: objects of equal shape must have equal records.
 func TestShapes(t *testing.T) {
 	table := kinds.All()
@@ -211,6 +329,28 @@ func BenchmarkShape(b *testing.B) {
 	for range b.N {
 		pod.SetManagedFields(nil)
 		if _, err := f.Create(kind, pod, "test"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkChange(b *testing.B) {
+	table := kinds.All()
+	f := NewFields(table, openapi.TypeConverter)
+	kind := table.ByKind(corev1.SchemeGroupVersion.WithKind("Pod"))
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "a", UID: "u", Labels: map[string]string{"app": "web"}},
+		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "i"}}}}
+	kind.Default(pod)
+	live, err := f.Create(kind, pod, "creator")
+	if err != nil {
+		b.Fatal(err)
+	}
+	obj := live.DeepCopyObject().(*corev1.Pod)
+	obj.Spec.NodeName = "n"
+	b.ReportAllocs()
+	for range b.N {
+		obj.SetManagedFields(live.GetManagedFields())
+		if _, err := f.Update(kind, "binding", live, obj, "scheduler"); err != nil {
 			b.Fatal(err)
 		}
 	}

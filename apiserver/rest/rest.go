@@ -258,3 +258,14 @@ func (s *Service) Rows(kind *kinds.Kind) *cache.Table {
 type Lookup interface {
 	Live(ctx context.Context, resource schema.GroupVersionResource, namespace, name string) (kinds.Object, error)
 }
+
+// Count returns how many objects of each resource there are. A resource that several versions serve counts once.
+func (s *Service) Count() map[string]int {
+	out := map[string]int{}
+	for _, r := range s.rows {
+		if r.kind == r.stored {
+			out[r.gr.String()] = r.table.Snapshot().Len()
+		}
+	}
+	return out
+}

@@ -112,6 +112,7 @@ type streamOptions struct {
 	verb    string // exec or attach
 	command []string
 	in, tty bool
+	mute    bool // the container's output is read elsewhere
 }
 
 // stream connects the session's streams with a container's and returns the command's exit code as an Exit.
@@ -122,11 +123,17 @@ func (s *session) stream(ctx context.Context, config *rest.Config, o streamOptio
 	}
 	fd := s.Streams.InTerminal()
 	o.tty = o.tty && o.in && fd >= 0 && s.Streams.OutTerminal()
-	query := url.Values{"container": {o.pod.Spec.Containers[0].Name}, "stdout": {"true"}, "command": o.command}
-	if !o.tty {
-		query.Set("stderr", "true")
-	} else {
+	query := url.Values{"container": {o.pod.Spec.Containers[0].Name}, "command": o.command}
+	opts := remotecommand.StreamOptions{Tty: o.tty}
+	if !o.mute {
+		query.Set("stdout", "true")
+		opts.Stdout = s.Streams.Out
+	}
+	if o.tty {
 		query.Set("tty", "true")
+	} else if !o.mute {
+		query.Set("stderr", "true")
+		opts.Stderr = s.Streams.Err
 	}
 	if o.in {
 		query.Set("stdin", "true")
@@ -137,12 +144,10 @@ func (s *session) stream(ctx context.Context, config *rest.Config, o streamOptio
 	if err != nil {
 		return err
 	}
-	opts := remotecommand.StreamOptions{Stdout: s.Streams.Out, Stderr: s.Streams.Err, Tty: o.tty}
 	if o.in {
 		opts.Stdin = s.Streams.In
 	}
 	if o.tty {
-		opts.Stderr = nil
 		before, err := term.MakeRaw(fd)
 		if err != nil {
 			return fmt.Errorf("set the terminal to raw: %w", err)

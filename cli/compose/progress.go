@@ -46,7 +46,6 @@ func (s *session) begin(title string) *progress {
 	}
 	if p.tty && !p.quiet {
 		p.stop, p.ended = make(chan struct{}), make(chan struct{})
-		fmt.Fprint(p.out, "\x1b[?25l")
 		go p.animate(p.stop, p.ended)
 	}
 	return p
@@ -112,7 +111,9 @@ func (p *progress) end() {
 	p.lock.Lock()
 	defer p.lock.Unlock()
 	p.draw()
-	fmt.Fprint(p.out, "\x1b[?25h")
+	if p.drawn > 0 {
+		fmt.Fprint(p.out, "\x1b[?25h")
+	}
 }
 
 func (p *progress) draw() {
@@ -120,7 +121,9 @@ func (p *progress) draw() {
 		return
 	}
 	var b strings.Builder
-	if p.drawn > 0 {
+	if p.drawn == 0 {
+		b.WriteString("\x1b[?25l")
+	} else {
 		fmt.Fprintf(&b, "\x1b[%dA", p.drawn)
 	}
 	done, width := 0, 0

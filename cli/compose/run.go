@@ -12,7 +12,6 @@ import (
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/client-go/rest"
 
 	"github.com/cuppa-project/cuppa/compose/apply"
 	"github.com/cuppa-project/cuppa/compose/load"
@@ -87,7 +86,8 @@ func (s *session) run(ctx context.Context, service string, argv []string, f *run
 		return err
 	}
 	interactive := f.interactive && s.Streams.InTerminal() >= 0 && !f.detach
-	pod.Spec.Containers[0].Stdin, pod.Spec.Containers[0].StdinOnce = interactive, interactive
+	reads := interactive || f.interactive && !f.detach && s.Streams.InPiped()
+	pod.Spec.Containers[0].Stdin, pod.Spec.Containers[0].StdinOnce = reads, reads
 	pod.Spec.Containers[0].TTY = interactive && !f.noTTY
 	fmt.Fprintf(s.Streams.Err, "Container %s Creating\n", name)
 	if err := ready.Create(ctx, pod); err != nil {
@@ -215,21 +215,39 @@ func (s *session) runPod(ctx context.Context, target apply.Target, pod *corev1.P
 	return nil
 }
 
-// showPod attaches to a container that reads from the terminal; of any other the log is enough, and has the beginning too.
+// showPod attaches to a container that reads from the terminal; of any other the log is enough, and has the beginning too. What is piped in is
+// passed on beside it.
 func (s *session) showPod(ctx context.Context, target apply.Target, pod *corev1.Pod, interactive bool) error {
-	if _, running := apply.RunningSince(pod); interactive && running {
-		var config *rest.Config
-		_, config, err := s.Connect()
-		if err != nil {
-			return err
-		}
-		err = s.stream(ctx, config, streamOptions{pod: pod, verb: "attach", in: true, tty: pod.Spec.Containers[0].TTY})
-		var exit *Exit
-		if errors.As(err, &exit) {
-			return nil
-		}
+	_, running := apply.RunningSince(pod)
+	if !running || !pod.Spec.Containers[0].Stdin {
+		return s.showLog(ctx, target, pod)
+	}
+	_, config, err := s.Connect()
+	if err != nil {
 		return err
 	}
+	if !interactive {
+		feedCtx, stop := context.WithCancel(ctx)
+		fed := make(chan struct{})
+		go func() {
+			defer close(fed)
+			// A container that does not read to the end is none of our business.
+			_ = s.stream(feedCtx, config, streamOptions{pod: pod, verb: "attach", in: true, mute: true})
+		}()
+		err := s.showLog(ctx, target, pod)
+		stop()
+		<-fed
+		return err
+	}
+	err = s.stream(ctx, config, streamOptions{pod: pod, verb: "attach", in: true, tty: pod.Spec.Containers[0].TTY})
+	var exit *Exit
+	if errors.As(err, &exit) {
+		return nil
+	}
+	return err
+}
+
+func (s *session) showLog(ctx context.Context, target apply.Target, pod *corev1.Pod) error {
 	return readLog(ctx, target, pod, corev1.PodLogOptions{Follow: true}, func(_, text string) { fmt.Fprintln(s.Streams.Out, text) })
 }
 

@@ -71,6 +71,8 @@ type Config struct {
 	StartServer func(ctx context.Context) error
 	// Interrupts delivers SIGINT and SIGTERM. A verb that does not read them is ended by them.
 	Interrupts <-chan os.Signal
+	// Processes tells the processes of a container of this node. Nil if nobody knows.
+	Processes func(containerID string) []Process
 	// Listening tells which of these ports programs of this machine hold, for `up` to say so before it begins.
 	Listening func(ports []int32) []plan.Taken
 	Now       func() time.Time
@@ -329,12 +331,16 @@ func (s *session) awaitServer(ctx context.Context, namespace string, parts apply
 	defer tick.Stop()
 	for {
 		t, _, err := s.Connect()
+		var state *plan.State
 		if err == nil {
-			state, err2 := t.State(ctx, namespace, parts)
-			if err2 == nil {
-				return t, state, nil
-			}
-			err = err2
+			state, err = t.State(ctx, namespace, parts)
+		}
+		if err == nil {
+			// The engine's socket may appear a moment after the API.
+			_, err = s.Engine.Images(ctx)
+		}
+		if err == nil {
+			return t, state, nil
 		}
 		if !unreachable(err) && !apierrors.IsServiceUnavailable(err) && !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) {
 			return nil, nil, err

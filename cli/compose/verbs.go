@@ -30,6 +30,7 @@ func Verbs() []verb {
 		{"config", "Parse, resolve and render the compose file in canonical format", config},
 		{"port", "Print the public port for a port binding", port},
 		{"images", "List images used by the created containers", images},
+		{"top", "Display the running processes", top},
 		{"events", "Receive real time events from containers", events},
 		{"wait", "Block until containers of all (or specified) services stop", wait},
 		{"ls", "List running compose projects", ls},

@@ -31,6 +31,16 @@ func (s *Streams) ErrTerminal() bool { return terminal(s.Err) >= 0 }
 // InTerminal is the file descriptor of In if that is a terminal, else -1.
 func (s *Streams) InTerminal() int { return terminal(s.In) }
 
+// InPiped is true if In is a pipe or a file, so that there is something to read from it, and an end.
+func (s *Streams) InPiped() bool {
+	f, ok := s.In.(*os.File)
+	if !ok || f == nil {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice == 0
+}
+
 func terminal(v any) int {
 	f, ok := v.(*os.File)
 	if !ok || f == nil || !term.IsTerminal(int(f.Fd())) {

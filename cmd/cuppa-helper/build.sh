@@ -1,5 +1,6 @@
 #!/bin/sh
-# Builds the helper to the path given: static, and with one file of libcontainer replaced by the one in _overlay. For that a copy of
+# Builds the helper to the path given, and writes its digest beside it, with .sum. The helper is static, and has one file of
+# libcontainer replaced by the one in _overlay. For that a copy of
 # libcontainer's module is made below .runc, and used by a go.mod that differs from ours in that alone.
 set -eu
 out=$(realpath -m "$1")
@@ -20,3 +21,4 @@ cp go.mod "$here/.runc/helper.mod"
 go mod edit -replace "github.com/opencontainers/runc=$copy" "$here/.runc/helper.mod"
 CGO_ENABLED=1 go build -modfile "$here/.runc/helper.mod" -trimpath -tags 'osusergo netgo' \
 	-ldflags '-s -w -linkmode external -extldflags -static' -o "$out" ./cmd/cuppa-helper
+sha256sum "$out" | cut -c1-16 >"$out.sum"

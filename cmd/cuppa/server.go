@@ -68,6 +68,7 @@ func serverCommand() *cobra.Command {
 	flags.StringVar(&config.EtcdKey, "etcd-key", "", "client key for --etcd-servers")
 	flags.StringVar(&config.EtcdCA, "etcd-ca", "", "authority of --etcd-servers")
 	flags.StringVar(&config.ResolvConf, "resolv-conf", "", "file with the resolvers for names outside the cluster (default /etc/resolv.conf)")
+	flags.StringVar(&config.Pprof, "pprof", "", "serve profiles for go tool pprof on this loopback address, as 127.0.0.1:6060 (default: none)")
 	flags.StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	cmd.AddCommand(startCommand(&config, &level), stopCommand(&config), statusCommand(&config))
 	return cmd
@@ -97,6 +98,9 @@ func startCommand(config *app.Config, level *string) *cobra.Command {
 		Short: "Start the server in the background and wait until it is ready",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := app.Rights(*config); err != nil {
+				return err
+			}
 			if pid, err := app.Running(config.RunDir); err != nil || pid > 0 {
 				if err == nil {
 					fmt.Fprintf(cmd.OutOrStdout(), "The server is running already (pid %d).\n", pid)
@@ -106,9 +110,11 @@ func startCommand(config *app.Config, level *string) *cobra.Command {
 			var args []string
 			cmd.InheritedFlags().Visit(func(f *pflag.Flag) { args = append(args, "--"+f.Name+"="+strings.Trim(f.Value.String(), "[]")) })
 			began := time.Now()
-			if err := start(cmd.Context(), config.RunDir, args); err != nil {
+			warnings, err := start(cmd.Context(), *config, args)
+			if err != nil {
 				return err
 			}
+			fmt.Fprint(cmd.ErrOrStderr(), warnings)
 			fmt.Fprintf(cmd.OutOrStdout(), "The server is ready (%.1f s). Its log: %s\n", time.Since(began).Seconds(), logPath(config.RunDir))
 			return nil
 		},
@@ -117,28 +123,27 @@ func startCommand(config *app.Config, level *string) *cobra.Command {
 
 // startServer starts the server with its defaults, for `cuppa up` on a machine without one.
 func startServer(ctx context.Context, dataDir, runDir string) error {
-	return start(ctx, runDir, []string{"--data-dir=" + dataDir, "--run-dir=" + runDir})
+	warnings, err := start(ctx, app.Config{DataDir: dataDir, RunDir: runDir}, []string{"--data-dir=" + dataDir, "--run-dir=" + runDir})
+	fmt.Fprint(os.Stderr, warnings)
+	return err
 }
 
 func logPath(runDir string) string { return filepath.Join(runDir, "server.log") }
 
-// start runs `cuppa server` in a session of its own and returns when it is ready, or with the end of its log when it has failed.
-func start(ctx context.Context, runDir string, args []string) error {
-	if err := os.MkdirAll(runDir, 0o711); err != nil {
-		return fmt.Errorf("start server: %w", err)
+// start runs `cuppa server` in a session of its own. It returns when that is ready, with what its log warns of, or with the end of its log when
+// it has failed.
+func start(ctx context.Context, config app.Config, args []string) (warnings string, err error) {
+	if err := app.Rights(config); err != nil {
+		return "", err
 	}
-	log, err := os.OpenFile(logPath(runDir), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	log, from, err := openLog(config.RunDir)
 	if err != nil {
-		return fmt.Errorf("start server: %w", err)
+		return "", err
 	}
 	defer log.Close()
-	from, err := log.Seek(0, io.SeekEnd)
-	if err != nil {
-		return err
-	}
 	r, w, err := os.Pipe()
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer r.Close()
 	child := exec.Command("/proc/self/exe", append([]string{"server"}, args...)...)
@@ -150,7 +155,7 @@ func start(ctx context.Context, runDir string, args []string) error {
 	err = child.Start()
 	w.Close()
 	if err != nil {
-		return fmt.Errorf("start server: %w", err)
+		return "", fmt.Errorf("start server: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -158,23 +163,50 @@ func start(ctx context.Context, runDir string, args []string) error {
 	defer stop()
 	line, err := bufio.NewReader(r).ReadString('\n')
 	if line == "ready\n" {
-		return child.Process.Release()
+		return tail(log.Name(), from, warning), child.Process.Release()
 	}
 	if errors.Is(err, io.EOF) {
 		_ = child.Wait()
-		return fmt.Errorf("the server did not start:\n%s", tail(logPath(runDir), from))
+		return "", fmt.Errorf("the server did not start:\n%s", strings.TrimSpace(tail(log.Name(), from, notable)))
 	}
-	return fmt.Errorf("the server is not ready after %s; its log: %s", startTimeout, logPath(runDir))
+	return "", fmt.Errorf("the server is not ready after %s; its log: %s", startTimeout, log.Name())
 }
 
-// tail returns what was written to a file after an offset, at most its last lines.
-func tail(path string, from int64) string {
+// openLog opens the server's log and says where it ends.
+func openLog(runDir string) (*os.File, int64, error) {
+	if err := os.MkdirAll(runDir, 0o711); err != nil {
+		return nil, 0, fmt.Errorf("make the run directory (choose another place with --run-dir): %w", err)
+	}
+	log, err := os.OpenFile(logPath(runDir), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, 0, fmt.Errorf("write the server's log (choose another place with --run-dir): %w", err)
+	}
+	from, err := log.Seek(0, io.SeekEnd)
+	return log, from, err
+}
+
+// warning and notable choose lines of a log: what goes well is of no use to somebody whose server has not started.
+func warning(line string) bool { return strings.Contains(line, " level=WARN ") }
+func notable(line string) bool {
+	return !strings.Contains(line, " level=INFO ") && !strings.Contains(line, " level=DEBUG ")
+}
+
+// tail returns the lines of a kind that were written to a file after an offset, at most the last ones.
+func tail(path string, from int64, kind func(string) bool) string {
 	raw, err := os.ReadFile(path)
 	if err != nil || int64(len(raw)) < from {
 		return ""
 	}
-	lines := strings.Split(strings.TrimSpace(string(raw[from:])), "\n")
-	return strings.Join(lines[max(0, len(lines)-10):], "\n")
+	var lines []string
+	for line := range strings.Lines(string(raw[from:])) {
+		if strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ") {
+			return line + "(the trace is in " + path + ")" // without it the reason would be lost in the trace
+		}
+		if kind(line) {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines[max(0, len(lines)-10):], "")
 }
 
 func stopCommand(config *app.Config) *cobra.Command {

@@ -274,5 +274,8 @@ func readJSON(path string, into any) error {
 	if err != nil {
 		return err
 	}
-	return json.Unmarshal(data, into)
+	if err := json.Unmarshal(data, into); err != nil {
+		return damaged(path, filepath.Dir(path), err)
+	}
+	return nil
 }

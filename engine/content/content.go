@@ -9,6 +9,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -81,7 +82,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		return nil, errkind.New(errkind.Unavailable, "open content store %s: another process uses it: stop that one, or choose another data directory", cfg.Dir)
 	}
 	if err != nil {
-		return nil, Wrap(err, "open content store %s", path)
+		return nil, damaged(path, cfg.Dir, err)
 	}
 	s := &Store{dir: cfg.Dir, log: cfg.Logger, layers: cfg.Layers, dirty: make(chan struct{}, 1), trash: make(chan struct{}, 1), journal: newJournal(cfg.Dir)}
 	if err := s.open(ctx, boltDB); err != nil {
@@ -89,6 +90,14 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		return nil, Wrap(err, "open content store %s", cfg.Dir)
 	}
 	return s, nil
+}
+
+// damaged adds to an error about a file of the store what can be done, unless the disk is to blame.
+func damaged(path, dir string, err error) error {
+	if snapshot.Full(err) || errors.Is(err, fs.ErrPermission) {
+		return Wrap(err, "open content store %s", path)
+	}
+	return errkind.New(errkind.Unavailable, "open content store: %s cannot be read: %w; restore %s from a backup, or move it away to begin without images", path, err, filepath.Dir(dir))
 }
 
 func (s *Store) open(ctx context.Context, boltDB *bolt.DB) error {

@@ -76,7 +76,7 @@ type real struct {
 	dir  string
 }
 
-func newReal(t *testing.T) *real {
+func newReal(t testing.TB) *real {
 	t.Helper()
 	node := helpertest.Start(t)
 	r := &real{node: node, dir: t.TempDir()}
@@ -95,7 +95,7 @@ func newReal(t *testing.T) *real {
 	return r
 }
 
-func (r *real) reopen(t *testing.T) {
+func (r *real) reopen(t testing.TB) {
 	t.Helper()
 	images := newFakeImages(busyboxImage())
 	image := images.images["sha256:box"]

@@ -244,6 +244,9 @@ func namespaces(in specInput, sc *runtimeapi.LinuxContainerSecurityContext) []sp
 	if sc.GetNamespaceOptions() == nil {
 		mode = in.pod.namespaceOptions().Pid
 	}
+	if in.host.Unified && !sc.GetPrivileged() {
+		out = append(out, specs.LinuxNamespace{Type: specs.CgroupNamespace}) // so that /sys/fs/cgroup shows the container's own
+	}
 	switch {
 	case in.targetPid > 0:
 		out = append(out, specs.LinuxNamespace{Type: specs.PIDNamespace, Path: pidNamespace(in.targetPid)})

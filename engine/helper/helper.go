@@ -6,19 +6,17 @@ package helper
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"embed"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -41,27 +39,39 @@ type Config struct {
 	Log      *slog.Logger
 }
 
-// Program returns the embedded program.
-func Program() ([]byte, error) {
-	program, err := dist.ReadFile("dist/cuppa-helper")
+// open opens the embedded program, without copying it: it is several megabytes, and hardly ever needed.
+func open() (fs.File, error) {
+	f, err := dist.Open("dist/cuppa-helper")
 	if err != nil {
 		return nil, errkind.New(errkind.Precondition, "this program was built without its helper, which runs containers: build with make")
 	}
-	return program, nil
+	return f, nil
+}
+
+// Build identifies the embedded program, by what was written beside it when it was built.
+func Build() (string, error) {
+	f, err := open()
+	if err != nil {
+		return "", err
+	}
+	f.Close()
+	sum, err := dist.ReadFile("dist/cuppa-helper.sum")
+	if err != nil {
+		return "", errkind.New(errkind.Precondition, "the embedded helper has no digest beside it: build with make")
+	}
+	return strings.TrimSpace(string(sum)), nil
 }
 
 // Start returns a client of the supervisor of cfg.RunDir, and starts that supervisor if none is running; the client does the same
 // when it finds it dead later. The supervisor is in a session of its own and outlives the caller. One of another build keeps its
 // containers and serves on, as long as the protocol is one that both speak.
 func Start(ctx context.Context, cfg Config) (*supervisor.Client, error) {
-	program, err := Program()
+	build, err := Build()
 	if err != nil {
 		return nil, err
 	}
-	sum := sha256.Sum256(program)
-	build := hex.EncodeToString(sum[:8])
 	socket := filepath.Join(cfg.RunDir, "supervisor.sock")
-	k := &keeper{cfg: cfg, program: program, build: build, probe: supervisor.New(socket, build)}
+	k := &keeper{cfg: cfg, build: build, probe: supervisor.New(socket, build)}
 	hello, err := k.probe.Hello(ctx)
 	switch {
 	case errors.Is(err, errkind.Unavailable):
@@ -82,10 +92,9 @@ func Start(ctx context.Context, cfg Config) (*supervisor.Client, error) {
 
 // keeper starts supervisors, one at a time.
 type keeper struct {
-	cfg     Config
-	program []byte
-	build   string
-	probe   *supervisor.Client
+	cfg   Config
+	build string
+	probe *supervisor.Client
 
 	mu sync.Mutex
 }
@@ -98,7 +107,7 @@ func (k *keeper) start(ctx context.Context) error {
 		return err // somebody else was first
 	}
 	k.cfg.Log.Info("supervisor starts", "run", k.cfg.RunDir)
-	spawned := spawn(ctx, k.cfg, k.program, k.build)
+	spawned := spawn(ctx, k.cfg, k.build)
 	// Even if ours has failed: another process may have started one at the same moment.
 	if _, err := k.probe.Hello(ctx); err != nil {
 		return errors.Join(spawned, err)
@@ -107,15 +116,10 @@ func (k *keeper) start(ctx context.Context) error {
 }
 
 // spawn runs the program from sealed memory and waits until it is ready.
-func spawn(ctx context.Context, cfg Config, program []byte, build string) error {
+func spawn(ctx context.Context, cfg Config, build string) error {
 	if err := os.MkdirAll(cfg.RunDir, 0o711); err != nil {
 		return fmt.Errorf("make run folder: %w", err)
 	}
-	exe, err := sealed(program)
-	if err != nil {
-		return err
-	}
-	defer exe.Close()
 	logFile, err := os.OpenFile(filepath.Join(cfg.RunDir, "supervisor.log"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return fmt.Errorf("open supervisor log: %w", err)
@@ -126,14 +130,8 @@ func spawn(ctx context.Context, cfg Config, program []byte, build string) error 
 		return fmt.Errorf("make pipe: %w", err)
 	}
 	defer r.Close()
-	cmd := exec.CommandContext(ctx, "/proc/"+strconv.Itoa(os.Getpid())+"/fd/"+strconv.Itoa(int(exe.Fd())))
-	cmd.Args = []string{"cuppa-helper", "launch", "-run-dir", cfg.RunDir, "-state-dir", cfg.StateDir, "-build", build}
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
-	cmd.Dir = "/"
-	cmd.Stdout, cmd.Stderr = logFile, logFile
-	cmd.ExtraFiles = []*os.File{w}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	err = cmd.Run() // the launcher starts the supervisor and ends, so that the supervisor is nobody's child
+	// The launcher starts the supervisor and ends, so that the supervisor is nobody's child.
+	err = Run(ctx, logFile, []*os.File{w}, "launch", "-run-dir", cfg.RunDir, "-state-dir", cfg.StateDir, "-build", build)
 	w.Close()
 	if err != nil {
 		return errkind.New(errkind.Unavailable, "start supervisor: %w", err)
@@ -156,8 +154,13 @@ func spawn(ctx context.Context, cfg Config, program []byte, build string) error 
 	return nil
 }
 
-// sealed puts a program into memory that nobody can change any more, not even a container that gets hold of it.
-func sealed(program []byte) (*os.File, error) {
+// sealed puts the program into memory that nobody can change any more, not even a container that gets hold of it.
+func sealed() (*os.File, error) {
+	program, err := open()
+	if err != nil {
+		return nil, err
+	}
+	defer program.Close()
 	fd, err := unix.MemfdCreate("cuppa-helper", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|unix.MFD_EXEC)
 	if err == unix.EINVAL { // kernels before 6.3 know no MFD_EXEC, and always allow it
 		fd, err = unix.MemfdCreate("cuppa-helper", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
@@ -166,7 +169,7 @@ func sealed(program []byte) (*os.File, error) {
 		return nil, fmt.Errorf("make memory file: %w", err)
 	}
 	f := os.NewFile(uintptr(fd), "cuppa-helper")
-	if _, err := f.Write(program); err != nil {
+	if _, err := io.Copy(f, program); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("write memory file: %w", err)
 	}

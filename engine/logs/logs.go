@@ -32,15 +32,21 @@ type Record struct {
 	Message []byte // without its newline
 }
 
-// appendRecord adds one record to buf.
-func appendRecord(buf []byte, t time.Time, s Stream, partial bool, msg []byte) []byte {
+// appendHead adds the beginning of a record, up to its tag.
+func appendHead(buf []byte, t time.Time, s Stream) []byte {
 	buf = t.UTC().AppendFormat(buf, "2006-01-02T15:04:05.000000000Z07:00")
 	buf = append(buf, ' ')
 	buf = append(buf, s...)
+	return append(buf, ' ')
+}
+
+// appendRecord adds one record to buf. Records that are written together share a head.
+func appendRecord(buf, head []byte, partial bool, msg []byte) []byte {
+	buf = append(buf, head...)
 	if partial {
-		buf = append(buf, " P "...)
+		buf = append(buf, "P "...)
 	} else {
-		buf = append(buf, " F "...)
+		buf = append(buf, "F "...)
 	}
 	buf = append(buf, msg...)
 	return append(buf, '\n')

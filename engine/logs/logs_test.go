@@ -163,9 +163,25 @@ func FuzzParse(f *testing.F) {
 		if err != nil || rec.Time.Year() > 9999 || rec.Time.Year() < 0 || bytes.Contains(rec.Message, []byte("\n")) {
 			return
 		}
-		again, err := Parse(appendRecord(nil, rec.Time, rec.Stream, rec.Partial, rec.Message))
+		again, err := Parse(appendRecord(nil, appendHead(nil, rec.Time, rec.Stream), rec.Partial, rec.Message))
 		if err != nil || !again.Time.Equal(rec.Time) || !bytes.Equal(again.Message, rec.Message) || again.Partial != rec.Partial {
 			t.Errorf("record %+v reads back as %+v, %v", rec, again, err)
 		}
 	})
+}
+
+// BenchmarkWrite is what a busy container costs.
+func BenchmarkWrite(b *testing.B) {
+	w, err := Open(Config{Path: filepath.Join(b.TempDir(), "0.log"), MaxSize: 10 << 20, Keep: 2})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer w.Close()
+	chunk := bytes.Repeat([]byte("this is a line of a log file that is somewhat long\n"), 600)
+	b.SetBytes(int64(len(chunk)))
+	for b.Loop() {
+		if err := w.Write(Stdout, chunk); err != nil {
+			b.Fatal(err)
+		}
+	}
 }

@@ -18,6 +18,8 @@ type Config struct {
 	MaxSize int64            // bytes after which the file is rotated; 0: never
 	Keep    int              // rotated files to keep beside the current one
 	Now     func() time.Time // nil: time.Now
+	// Buffers holds *[]byte for many writers to share, because most are quiet; nil: each write makes its own.
+	Buffers *sync.Pool
 }
 
 // Writer writes one container's log. Its methods may be called concurrently.
@@ -27,7 +29,6 @@ type Writer struct {
 	mu   sync.Mutex
 	file *os.File
 	size int64
-	buf  []byte
 	out  line // the unfinished line of each stream
 	err  line
 }
@@ -72,16 +73,18 @@ func (w *Writer) open() error {
 func (w *Writer) Write(s Stream, data []byte) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	now := w.cfg.Now()
+	var room [64]byte
+	head := appendHead(room[:0], w.cfg.Now(), s)
 	l := w.line(s)
-	buf := w.buf[:0]
+	buf, done := w.buffer()
+	defer func() { done(buf) }()
 	for len(data) > 0 {
 		piece, newline := data, false
 		if i := bytes.IndexByte(data, '\n'); i >= 0 {
 			piece, newline = data[:i], true
 		}
-		if room := maxRecord - len(l.pending); len(piece) > room {
-			piece, newline = piece[:room], false
+		if rest := maxRecord - len(l.pending); len(piece) > rest {
+			piece, newline = piece[:rest], false
 		}
 		data = data[len(piece):]
 		switch full := len(l.pending)+len(piece) == maxRecord; {
@@ -90,10 +93,10 @@ func (w *Writer) Write(s Stream, data []byte) error {
 			if len(l.pending) > 0 {
 				piece = append(l.pending, piece...)
 			}
-			buf = appendRecord(buf, now, s, false, piece)
+			buf = appendRecord(buf, head, false, piece)
 			l.pending = nil
 		case full && len(data) > 0:
-			buf = appendRecord(buf, now, s, true, append(l.pending, piece...))
+			buf = appendRecord(buf, head, true, append(l.pending, piece...))
 			l.pending = nil
 		default:
 			l.pending = append(l.pending, piece...)
@@ -110,9 +113,21 @@ func (w *Writer) Flush(s Stream) error {
 	if len(l.pending) == 0 {
 		return nil
 	}
-	buf := appendRecord(w.buf[:0], w.cfg.Now(), s, false, l.pending)
+	buf := appendRecord(nil, appendHead(nil, w.cfg.Now(), s), false, l.pending)
 	l.pending = nil
 	return w.flush(buf)
+}
+
+// buffer returns an empty buffer, and what to do with it in the end.
+func (w *Writer) buffer() (buf []byte, done func([]byte)) {
+	if w.cfg.Buffers == nil {
+		return nil, func([]byte) {}
+	}
+	b := w.cfg.Buffers.Get().(*[]byte)
+	return (*b)[:0], func(grown []byte) {
+		*b = grown[:cap(grown)]
+		w.cfg.Buffers.Put(b)
+	}
 }
 
 func (w *Writer) line(s Stream) *line {
@@ -126,9 +141,6 @@ func (w *Writer) line(s Stream) *line {
 func (w *Writer) flush(buf []byte) error {
 	if len(buf) == 0 {
 		return nil
-	}
-	if cap(buf) <= 4096 { // most containers are quiet, so little is held for each
-		w.buf = buf[:0]
 	}
 	if w.file == nil {
 		return os.ErrClosed

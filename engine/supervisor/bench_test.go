@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -273,6 +274,38 @@ func BenchmarkFirstStart(b *testing.B) {
 		if err := n.RemoveNamespaces(b.Context(), id); err != nil {
 			b.Fatal(err)
 		}
+		b.StartTimer()
+	}
+}
+
+// BenchmarkTogether starts forty containers at once.
+func BenchmarkTogether(b *testing.B) {
+	n := helpertest.Start(b)
+	cpu(b, n)
+	for b.Loop() {
+		var wg sync.WaitGroup
+		for i := range 40 {
+			wg.Go(func() {
+				spec := n.Spec(b, fmt.Sprintf("c%d", i), "sleep", "1000")
+				err := n.Create(b.Context(), spec)
+				if err == nil {
+					err = n.Client.Start(b.Context(), spec.ID)
+				}
+				if err != nil {
+					b.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		b.StopTimer()
+		for i := range 40 {
+			wg.Go(func() {
+				if err := n.Delete(b.Context(), fmt.Sprintf("c%d", i), true); err != nil {
+					b.Error(err)
+				}
+			})
+		}
+		wg.Wait()
 		b.StartTimer()
 	}
 }

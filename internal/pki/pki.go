@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/cuppa-project/cuppa/internal/atomicfile"
+	"github.com/cuppa-project/cuppa/internal/errkind"
 )
 
 // How long certificates live, and how long before their end they are issued anew.
@@ -71,13 +72,19 @@ func Open(dir string) (*Authority, error) {
 	}
 	t, err := pair.TLS()
 	if err != nil {
-		return nil, fmt.Errorf("open certificate authority in %s: %w", dir, err)
+		return nil, damaged(dir, err)
 	}
 	cert, err := x509.ParseCertificate(t.Certificate[0])
 	if err != nil {
-		return nil, fmt.Errorf("open certificate authority in %s: %w", dir, err)
+		return nil, damaged(dir, err)
 	}
 	return &Authority{dir: dir, cert: cert, key: t.PrivateKey.(crypto.Signer), pem: pair.Cert}, nil
+}
+
+// damaged says what can be done about an authority whose files make no sense.
+func damaged(dir string, err error) error {
+	return errkind.New(errkind.Invalid, "the certificate authority in %s/ca.crt and ca.key is damaged: %w; restore both files from a backup, or remove both to make a new authority (kubeconfigs that were handed out end then)",
+		dir, err)
 }
 
 // PEM returns the root certificate.
@@ -216,11 +223,11 @@ func SigningKey(dir, name string) (crypto.Signer, error) {
 	}
 	block, _ := pem.Decode(raw)
 	if block == nil {
-		return nil, fmt.Errorf("read signing key: %s holds no PEM block; remove it to make a new one (all tokens end then)", path)
+		return nil, errkind.New(errkind.Invalid, "the signing key %s is damaged: it holds no PEM block; restore it from a backup, or remove it to make a new one (all tokens end then)", path)
 	}
 	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 	if err != nil {
-		return nil, fmt.Errorf("read signing key %s: %w", path, err)
+		return nil, errkind.New(errkind.Invalid, "the signing key %s is damaged: %w; restore it from a backup, or remove it to make a new one (all tokens end then)", path, err)
 	}
 	return key.(crypto.Signer), nil
 }

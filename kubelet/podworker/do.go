@@ -52,8 +52,10 @@ func doers() map[Verb]doer {
 func (w *Worker) launch(ctx context.Context, in Input, verdict Verdict, a Action) {
 	key := a.Key()
 	if a.Verb == CancelStart {
-		if op, ok := w.ops[string(StartContainer)]; ok {
-			op.cancel()
+		for key, op := range w.ops {
+			if w.memory.Running[key].makes() {
+				op.cancel()
+			}
 		}
 		return
 	}
@@ -96,10 +98,7 @@ func pause(ctx context.Context, d time.Duration) {
 }
 
 func mountVolumes(ctx context.Context, w *Worker, in Input, _ Action) func(*Memory) {
-	err := w.deps.Volumes.SetUp(ctx, in.Pod, w.deps.facts(in.Pod, &in.Observed))
-	if err == nil {
-		err = os.MkdirAll(w.deps.Node.LogDir(w.key), 0o755)
-	}
+	due, err := w.deps.Volumes.SetUp(ctx, in.Pod, w.deps.facts(in.Pod, &in.Observed))
 	if err != nil {
 		if ctx.Err() == nil {
 			w.warn(in.Pod, "FailedMount", err.Error())
@@ -107,7 +106,6 @@ func mountVolumes(ctx context.Context, w *Worker, in Input, _ Action) func(*Memo
 		now := time.Now()
 		return func(m *Memory) { m.Mount = m.Mount.Next(now, "FailedMount", err.Error(), firstRetry, lastRetry) }
 	}
-	due, _ := w.deps.Volumes.Refresh(ctx, in.Pod, w.deps.facts(in.Pod, &in.Observed))
 	return func(m *Memory) { m.Mounted, m.Unmounted, m.Mount, m.RefreshAt = true, false, Retry{}, due }
 }
 
@@ -139,7 +137,10 @@ func createSandbox(ctx context.Context, w *Worker, in Input, a Action) func(*Mem
 	if in.Pod.Spec.RuntimeClassName != nil {
 		handler = *in.Pod.Spec.RuntimeClassName
 	}
-	_, err := w.deps.Runtime.RunPodSandbox(ctx, config, handler)
+	err := os.MkdirAll(config.LogDirectory, 0o755)
+	if err == nil {
+		_, err = w.deps.Runtime.RunPodSandbox(ctx, config, handler)
+	}
 	if err != nil {
 		message := "Failed to create pod sandbox: " + err.Error()
 		if ctx.Err() == nil {

@@ -9,7 +9,7 @@ import (
 // end takes a pod down: containers, then sidecars in reverse order, then the sandbox, then volumes. A finished pod stays like that;
 // a deleted one is then forgotten by the API and removed from this node.
 func (p *planner) end() {
-	if p.busy(string(StartContainer)) {
+	if p.making() {
 		p.plan.add(Action{Verb: CancelStart})
 	}
 	if p.stopContainers() || p.busy(string(StartContainer)) || p.busy("sandbox") {
@@ -27,6 +27,16 @@ func (p *planner) end() {
 		return
 	}
 	p.vanish()
+}
+
+// making tells whether something of the pod is still being made, which would only have to be taken down again.
+func (p *planner) making() bool {
+	for _, op := range p.Memory.Running {
+		if op.makes() {
+			return true
+		}
+	}
+	return false
 }
 
 // stopContainers stops what runs, and returns whether anything still does.

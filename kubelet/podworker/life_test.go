@@ -710,3 +710,5 @@ func TestTerseRuntime(t *testing.T) {
 		}
 	})
 }
+
+func shortLived(uint32) kubelettest.Program { return kubelettest.Program{RunFor: time.Second} }

@@ -44,7 +44,7 @@ func (p *planner) busy(key string) bool {
 	return ok
 }
 
-// active makes the pod run: volumes, sandbox, init containers in order, then the others.
+// active makes the pod run: volumes and sandbox side by side, then init containers in order, then the others.
 func (p *planner) active() {
 	if end, ok := Deadline(p.Pod); ok {
 		p.plan.wake(end)
@@ -52,10 +52,9 @@ func (p *planner) active() {
 	if !p.Memory.Mounted {
 		if p.Memory.Mount.Until.After(p.Now) {
 			p.plan.wake(p.Memory.Mount.Until)
-			return
+		} else {
+			p.plan.add(Action{Verb: MountVolumes})
 		}
-		p.plan.add(Action{Verb: MountVolumes})
-		return
 	}
 	if at := p.Memory.RefreshAt; !at.IsZero() {
 		if at.After(p.Now) {
@@ -70,7 +69,7 @@ func (p *planner) active() {
 		p.newSandbox()
 		return
 	}
-	if p.restartAll() {
+	if !p.Memory.Mounted || p.restartAll() {
 		return
 	}
 	initialized := p.initialized(sandbox)

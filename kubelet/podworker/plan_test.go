@@ -116,12 +116,13 @@ func cases() []struct {
 		name string
 		*scene
 	}{
-		{"a new pod: volumes first", newScene().do(func(in *Input) { in.Memory.Mounted = false })},
-		{"volumes failed a moment ago: wait", newScene().do(func(in *Input) {
+		{"a new pod: volumes and sandbox side by side", newScene().do(func(in *Input) { in.Memory.Mounted = false })},
+		{"volumes failed a moment ago: the sandbox does not wait", newScene().do(func(in *Input) {
 			in.Memory.Mounted = false
 			in.Memory.Mount = Retry{Reason: "FailedMount", Until: clock().Add(4 * time.Second)}
 		})},
 		{"volumes are there: a sandbox", newScene()},
+		{"a sandbox, but no volumes yet: wait", newScene().sandbox(0, true).underWay(Action{Verb: MountVolumes}).do(func(in *Input) { in.Memory.Mounted = false })},
 		{"the sandbox is being made: nothing", newScene().underWay(Action{Verb: CreateSandbox})},
 		{"a sandbox: start", newScene().sandbox(0, true)},
 		{"two containers: one after the other", newScene().main("a", "b").sandbox(0, true)},
@@ -173,6 +174,7 @@ func cases() []struct {
 		{"deleted: then sidecars", newScene().sidecar("s").sidecar("t").sandbox(0, true).has("s", 0, observe.Running, 0).has("t", 0, observe.Running, 0).has("a", 0, observe.Exited, 0).deleted()},
 		{"deleted: the grace is over for sidecars too", newScene().sidecar("s").sandbox(0, true).has("s", 0, observe.Running, 0).has("a", 0, observe.Running, 0).deleted().do(func(in *Input) { in.Memory.EndBegan = clock().Add(-time.Minute) })},
 		{"deleted while being started: give up the start", newScene().sandbox(0, true).underWay(start).deleted()},
+		{"deleted while volumes are being mounted: give that up", newScene().do(func(in *Input) { in.Memory.Mounted = false }).underWay(Action{Verb: MountVolumes}).deleted()},
 		{"deleted with a stop under way: nothing", newScene().sandbox(0, true).has("a", 0, observe.Running, 0).deleted().underWay(Action{Verb: StopContainer, Name: "a", ID: "a0", Grace: 30 * time.Second})},
 		{"deleted again with less grace: stop sooner", newScene().sandbox(0, true).has("a", 0, observe.Running, 0).deleted().underWay(Action{Verb: StopContainer, Name: "a", ID: "a0", Grace: 90 * time.Second})},
 		{"deleted: the sandbox", newScene().sandbox(0, true).has("a", 0, observe.Exited, 0).deleted()},

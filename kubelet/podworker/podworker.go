@@ -124,9 +124,9 @@ const (
 	CreateSandbox   Verb = "create-sandbox"
 	StopSandbox     Verb = "stop-sandbox"
 	RemoveSandbox   Verb = "remove-sandbox"
-	StartContainer  Verb = "start" // image, create, start, postStart hook
-	CancelStart     Verb = "cancel-start"
-	StopContainer   Verb = "stop" // preStop hook, signal, grace, kill
+	StartContainer  Verb = "start"        // image, create, start, postStart hook
+	CancelStart     Verb = "cancel-start" // give up what is being made
+	StopContainer   Verb = "stop"         // preStop hook, signal, grace, kill
 	RemoveContainer Verb = "remove"
 	Report          Verb = "report" // write the final status
 	Forget          Verb = "forget" // delete the pod from the API
@@ -160,6 +160,16 @@ func (a Action) Key() string {
 		return "sandbox/" + a.ID
 	default:
 		return string(a.Verb)
+	}
+}
+
+// makes tells whether the action is a step of making a pod.
+func (a Action) makes() bool {
+	switch a.Verb {
+	case MountVolumes, RefreshVolumes, CreateSandbox, StartContainer:
+		return true
+	default:
+		return false
 	}
 }
 

@@ -17,7 +17,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/httpstream"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/portforward"
 	"k8s.io/client-go/tools/remotecommand"
@@ -269,14 +268,21 @@ func TestPortForward(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range []struct {
-		name   string
-		dialer httpstream.Dialer
-	}{{"spdy", spdy.NewDialer(upgrader, &http.Client{Transport: transport}, "POST", target)}, {"spdy over websocket", tunnel}} {
-		t.Run(c.name, func(t *testing.T) {
+	plain := spdy.NewDialer(upgrader, &http.Client{Transport: transport}, "POST", target)
+	local, ports := []string{"127.0.0.1"}, []string{"0:80"}
+	type maker func(stop <-chan struct{}, ready chan struct{}, out io.Writer) (*portforward.PortForwarder, error)
+	for name, newForwarder := range map[string]maker{
+		"spdy": func(stop <-chan struct{}, ready chan struct{}, out io.Writer) (*portforward.PortForwarder, error) {
+			return portforward.NewOnAddresses(plain, local, ports, stop, ready, out, out)
+		},
+		"spdy over websocket": func(stop <-chan struct{}, ready chan struct{}, out io.Writer) (*portforward.PortForwarder, error) {
+			return portforward.NewOnAddresses(tunnel, local, ports, stop, ready, out, out)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
 			stop, ready := make(chan struct{}), make(chan struct{})
-			var out, errOut bytes.Buffer
-			forwarder, err := portforward.NewOnAddresses(c.dialer, []string{"127.0.0.1"}, []string{"0:80"}, stop, ready, &out, &errOut)
+			var said bytes.Buffer
+			forwarder, err := newForwarder(stop, ready, &said)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -304,7 +310,7 @@ func TestPortForward(t *testing.T) {
 			_ = conn.Close()
 			close(stop)
 			if err := <-done; err != nil {
-				t.Errorf("forward ended with %v: %s", err, errOut.String())
+				t.Errorf("forward ended with %v: %s", err, said.String())
 			}
 		})
 	}

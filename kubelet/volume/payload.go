@@ -162,9 +162,7 @@ func (b *builder) token(ctx context.Context, s *corev1.ServiceAccountTokenProjec
 	if err != nil {
 		return err
 	}
-	if b.due.IsZero() || due.Before(b.due) {
-		b.due = due
-	}
+	b.due = sooner(b.due, due)
 	f := file{data: []byte(value), mode: modeOf(nil, mode)}
 	// A token is a password: it is readable by the pod's users only, when it is known who they are.
 	if fsGroup(b.pod) != nil {

@@ -76,30 +76,39 @@ func (k *Keeper) mirror(uid types.UID, name string) string {
 	return filepath.Join(k.RunPodDir(uid), "volumes", name)
 }
 
-// SetUp puts every volume of a pod in place. Calling it again changes nothing that is in place already. The error names the volume.
-func (k *Keeper) SetUp(ctx context.Context, pod *corev1.Pod, facts environ.Facts) error {
+// SetUp puts every volume of a pod in place. Calling it again changes nothing that is in place already. It returns when Refresh should be
+// called at the latest, as Refresh does. The error names the volume.
+func (k *Keeper) SetUp(ctx context.Context, pod *corev1.Pod, facts environ.Facts) (due time.Time, err error) {
 	for i := range pod.Spec.Volumes {
 		v := &pod.Spec.Volumes[i]
-		if err := k.setUp(ctx, pod, v, facts); err != nil {
-			return fmt.Errorf("MountVolume.SetUp failed for volume %q: %w", v.Name, err)
+		next, err := k.setUp(ctx, pod, v, facts)
+		if err != nil {
+			return due, fmt.Errorf("MountVolume.SetUp failed for volume %q: %w", v.Name, err)
 		}
+		due = sooner(due, next)
 	}
-	return nil
+	return due, nil
 }
 
-func (k *Keeper) setUp(ctx context.Context, pod *corev1.Pod, v *corev1.Volume, facts environ.Facts) error {
+func sooner(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+func (k *Keeper) setUp(ctx context.Context, pod *corev1.Pod, v *corev1.Volume, facts environ.Facts) (time.Time, error) {
 	switch {
 	case v.EmptyDir != nil:
-		return k.setUpEmptyDir(pod, v)
+		return time.Time{}, k.setUpEmptyDir(pod, v)
 	case v.HostPath != nil:
-		return setUpHostPath(v.HostPath)
+		return time.Time{}, setUpHostPath(v.HostPath)
 	case mirrorsAPI(v):
-		_, err := k.write(ctx, pod, v, facts)
-		return err
+		return k.write(ctx, pod, v, facts)
 	case v.Image != nil:
-		return nil // the runtime mounts images
+		return time.Time{}, nil // the runtime mounts images
 	default:
-		return errkind.New(errkind.Invalid, "this kind of volume is not supported on this node")
+		return time.Time{}, errkind.New(errkind.Invalid, "this kind of volume is not supported on this node")
 	}
 }
 
@@ -121,9 +130,7 @@ func (k *Keeper) Refresh(ctx context.Context, pod *corev1.Pod, facts environ.Fac
 		if err != nil {
 			all = append(all, fmt.Errorf("refresh volume %q: %w", v.Name, err))
 		}
-		if !due.IsZero() && (next.IsZero() || due.Before(next)) {
-			next = due
-		}
+		next = sooner(next, due)
 	}
 	return next, errors.Join(all...)
 }

@@ -163,7 +163,7 @@ func TestMirrors(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			b := newBench(t)
 			pod := podWith(corev1.Volume{Name: "v", VolumeSource: c.volume})
-			err := b.SetUp(t.Context(), pod, environ.Facts{})
+			_, err := b.SetUp(t.Context(), pod, environ.Facts{})
 			if c.fails != "" {
 				if err == nil || !strings.Contains(err.Error(), c.fails) {
 					t.Errorf("error %v, want %q", err, c.fails)
@@ -184,7 +184,7 @@ func TestMirrors(t *testing.T) {
 func TestUpdatesAreAtomic(t *testing.T) {
 	b := newBench(t)
 	pod := podWith(configVolume("conf"))
-	if err := b.SetUp(t.Context(), pod, environ.Facts{}); err != nil {
+	if _, err := b.SetUp(t.Context(), pod, environ.Facts{}); err != nil {
 		t.Fatal(err)
 	}
 	dir := b.hostPath(t, pod, corev1.VolumeMount{})
@@ -212,7 +212,7 @@ func TestTokensAreRenewed(t *testing.T) {
 	hour := int64(3600)
 	pod := podWith(corev1.Volume{Name: "v", VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{
 		{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Path: "token", ExpirationSeconds: &hour}}}}}})
-	if err := b.SetUp(t.Context(), pod, environ.Facts{}); err != nil {
+	if _, err := b.SetUp(t.Context(), pod, environ.Facts{}); err != nil {
 		t.Fatal(err)
 	}
 	due, err := b.Refresh(t.Context(), pod, environ.Facts{})
@@ -255,7 +255,7 @@ func TestHostPathTypes(t *testing.T) {
 	} {
 		t.Run(string(c.kind)+" "+filepath.Base(c.path), func(t *testing.T) {
 			pod := podWith(corev1.Volume{Name: "v", VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: c.path, Type: &c.kind}}})
-			err := newBench(t).SetUp(t.Context(), pod, environ.Facts{})
+			_, err := newBench(t).SetUp(t.Context(), pod, environ.Facts{})
 			if c.fails != "" {
 				if err == nil || !strings.Contains(err.Error(), c.fails) {
 					t.Errorf("error %v, want %q", err, c.fails)
@@ -273,7 +273,7 @@ func TestHostPathTypes(t *testing.T) {
 func TestEmptyDirKeepsItsContents(t *testing.T) {
 	b := newBench(t)
 	pod := podWith(corev1.Volume{Name: "v", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}})
-	if err := b.SetUp(t.Context(), pod, environ.Facts{}); err != nil {
+	if _, err := b.SetUp(t.Context(), pod, environ.Facts{}); err != nil {
 		t.Fatal(err)
 	}
 	dir := b.hostPath(t, pod, corev1.VolumeMount{})
@@ -283,7 +283,7 @@ func TestEmptyDirKeepsItsContents(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "kept"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.SetUp(t.Context(), pod, environ.Facts{}); err != nil {
+	if _, err := b.SetUp(t.Context(), pod, environ.Facts{}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "kept")); err != nil {
@@ -313,7 +313,7 @@ func TestMemoryVolume(t *testing.T) {
 	pod.Spec.SecurityContext = &corev1.PodSecurityContext{FSGroup: &group}
 	t.Cleanup(func() { _ = b.TearDown("u") })
 	for range 2 {
-		if err := b.SetUp(t.Context(), pod, environ.Facts{}); err != nil {
+		if _, err := b.SetUp(t.Context(), pod, environ.Facts{}); err != nil {
 			t.Fatal(err)
 		}
 	}

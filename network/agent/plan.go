@@ -14,6 +14,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 
 	"github.com/cuppa-project/cuppa/api"
+	"github.com/cuppa-project/cuppa/internal/errkind"
 	"github.com/cuppa-project/cuppa/network/dns"
 	"github.com/cuppa-project/cuppa/network/localport"
 	"github.com/cuppa-project/cuppa/network/podnet"
@@ -31,6 +32,15 @@ func served(s *corev1.Service) bool {
 // published says whether the Service's own ports are open on the nodes: LoadBalancer Services that name no other implementation.
 func published(s *corev1.Service) bool {
 	return served(s) && s.Spec.Type == corev1.ServiceTypeLoadBalancer && s.Spec.LoadBalancerClass == nil
+}
+
+// restricted says whether a Service asks for something that would have to be enforced at its published ports and is not. To open them all the
+// same would expose what the user wants hidden, so they stay closed, and the status says why.
+func restricted(s *corev1.Service) error {
+	if len(s.Spec.LoadBalancerSourceRanges) > 0 {
+		return errkind.New(errkind.Invalid, "spec.loadBalancerSourceRanges is not supported: remove it to have the ports published to everybody")
+	}
+	return nil
 }
 
 // clusterIPs are the Service's addresses; none for headless ones.
@@ -318,7 +328,7 @@ func wishes(s *corev1.Service) []wish {
 		return nil
 	}
 	hostIPs, err := hostAddrs(s)
-	if err != nil {
+	if err != nil || restricted(s) != nil {
 		return nil // the status says so
 	}
 	var out []wish

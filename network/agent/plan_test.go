@@ -160,6 +160,10 @@ func TestAllot(t *testing.T) {
 		{"a pod's host port", []*corev1.Service{service("a", "10.43.0.1", loadBalancer)}, []podnet.PodPort{pod},
 			"8000/TCP: pod proj/pod -> 10.42.0.2:80\nproj/a: port 8000/TCP is already published by pod proj/pod"},
 		{"bad annotation", []*corev1.Service{service("a", "10.43.0.1", on("nonsense"))}, nil, ""},
+		{"source ranges", []*corev1.Service{service("a", "10.43.0.1", func(s *corev1.Service) {
+			loadBalancer(s)
+			s.Spec.LoadBalancerSourceRanges = []string{"192.0.2.0/24"}
+		})}, nil, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -208,6 +212,7 @@ func TestPlanStatus(t *testing.T) {
 		{"all ports taken", service("s", "10.43.0.5", two), clash(8000, 9000)},
 		{"one address", service("s", "10.43.0.5", annotated(`{"8000/TCP":"127.0.0.1","9000/TCP":"127.0.0.1"}`)), nil},
 		{"bad annotation", service("s", "10.43.0.5", annotated(`{"8000/TCP":"nonsense"}`)), nil},
+		{"source ranges", service("s", "10.43.0.5", func(s *corev1.Service) { two(s); s.Spec.LoadBalancerSourceRanges = []string{"192.0.2.0/24"} }), nil},
 		{"no longer published", service("s", "10.43.0.5", func(s *corev1.Service) {
 			s.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "192.0.2.7"}}
 			s.Status.Conditions = []metav1.Condition{{Type: api.ConditionPublished}, {Type: "example.com/Other"}}

@@ -27,6 +27,8 @@ const (
 	reasonPublished = "Published"
 	reasonClash     = "PortInUse"
 	reasonInvalid   = "InvalidHostAddress"
+
+	reasonUnsupported = "Unsupported"
 )
 
 // wanted is what a Service's status should say.
@@ -45,15 +47,18 @@ func planStatus(s *corev1.Service, w wanted) corev1.ServiceStatus {
 	}
 	cond := metav1.Condition{Type: api.ConditionPublished, Status: metav1.ConditionTrue, Reason: reasonPublished, ObservedGeneration: s.Generation}
 	hostIPs, err := hostAddrs(s)
+	unsupported := restricted(s)
 	switch {
 	case err != nil:
 		cond.Status, cond.Reason, cond.Message = metav1.ConditionFalse, reasonInvalid, err.Error()
+	case unsupported != nil:
+		cond.Status, cond.Reason, cond.Message = metav1.ConditionFalse, reasonUnsupported, unsupported.Error()
 	case len(w.refused) > 0:
 		cond.Status, cond.Reason, cond.Message = metav1.ConditionFalse, reasonClash, refusals(w.refused)
 	}
 	setCondition(&out.Conditions, cond)
 	out.LoadBalancer = corev1.LoadBalancerStatus{}
-	if err != nil || len(w.refused) >= len(s.Spec.Ports) {
+	if err != nil || unsupported != nil || len(w.refused) >= len(s.Spec.Ports) {
 		return out
 	}
 	for _, a := range answering(s, w, hostIPs) {

@@ -133,9 +133,36 @@ func (s *Server) Run(ctx context.Context) error {
 		wg.Go(func() { s.serveTCP(ctx, l, &wg) })
 	}
 	<-ctx.Done()
-	s.close()
+	for _, c := range s.udp {
+		s.retire(c)
+	}
+	for _, l := range s.tcp {
+		l.Close()
+	}
 	wg.Wait()
+	s.close()
 	return nil
+}
+
+// discardPort is where no question ever comes from.
+const discardPort = 9
+
+// drainFor is how long a socket that takes no new questions is given to answer those it has.
+const drainFor = 20 * time.Millisecond
+
+// retire leaves new questions to the sockets of a successor: one that has a peer is not given datagrams of others. What has come in already is still
+// answered, for a client whose question is lost waits for seconds.
+func (s *Server) retire(c *net.UDPConn) {
+	own := c.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap()
+	var peer unix.Sockaddr = &unix.SockaddrInet6{Port: discardPort, Addr: own.As16()}
+	if own.Is4() {
+		peer = &unix.SockaddrInet4{Port: discardPort, Addr: own.As4()}
+	}
+	if raw, err := c.SyscallConn(); err == nil {
+		// Should it fail, the rest of the questions is lost, as they would be without.
+		_ = raw.Control(func(fd uintptr) { _ = unix.Connect(int(fd), peer) })
+	}
+	c.SetReadDeadline(time.Now().Add(drainFor))
 }
 
 // serveUDP answers questions about the cluster in its own loop; those that need another resolver get a goroutine.

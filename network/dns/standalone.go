@@ -10,9 +10,8 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/cuppa-project/cuppa/internal/errkind"
 	"github.com/cuppa-project/cuppa/internal/run"
@@ -132,12 +131,22 @@ func Stop(socket string) error {
 	if err != nil {
 		return fmt.Errorf("stop DNS server: %w", err)
 	}
-	for end := time.Now().Add(2 * time.Second); unix.Kill(was.Pid, 0) == nil; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(5 * time.Second); alive(was.Pid); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			return errkind.New(errkind.Unavailable, "stop DNS server: process %d does not end", was.Pid)
 		}
 	}
 	return nil
+}
+
+// alive says whether a process runs; one that only waits for its parent to notice its end does not.
+func alive(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return false
+	}
+	_, state, _ := strings.Cut(string(stat), ") ")
+	return !strings.HasPrefix(state, "Z")
 }
 
 // Wait returns when the server's process at the socket has ended, or does not run, or ctx ends.

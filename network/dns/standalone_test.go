@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -70,13 +71,22 @@ func TestStandalone(t *testing.T) {
 	start(s)
 	check("started twice")
 	awaitFile(t, s.File)
-	// A newer program takes over and knows the zone at once.
-	newer := s
-	newer.Build = "2"
-	start(newer)
-	for range 20 {
-		check("replaced")
+	// A newer program takes over and knows the zone at once; no question is lost while it does.
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				check("while it is replaced")
+			}
+		})
 	}
+	newer := s
+	for _, newer.Build = range []string{"2", "3", "4"} {
+		start(newer)
+	}
+	cancel()
+	wg.Wait()
 	if now, err := ask(s.Socket, false); err != nil || now.Build != newer.id() {
 		t.Errorf("serving build %s, %v", now.Build, err)
 	}

@@ -14,6 +14,9 @@ import (
 	"github.com/cuppa-project/cuppa/network/netns"
 )
 
+// Holder names the process that has a port of this machine: "process 812 (nginx)".
+func Holder(p Port) string { return holder(nil, p) }
+
 // holder names the process that has a port: the kernel's list of sockets gives the socket's inode, and one process has a descriptor of it.
 func holder(ns *netns.NS, p Port) string {
 	inodes := map[string]bool{}

@@ -63,6 +63,28 @@ func portField(name string, offset uint32) Field {
 	}}
 }
 
+// Scratch is a number that a rule left with the packet: its queueing priority, which the kernel sets anew for packets it forwards, and which is nothing
+// (0) for nearly all it sends. The nft command aborts on a lookup of what a lookup gave (and with it, for the administrator, the listing of
+// anybody's tables), so the first leaves its result here, and a second rule takes it from here.
+func Scratch() Field {
+	return Field{text: "meta priority", regs: oneReg, load: func(_ Family, at Reg) expr.Any {
+		return &expr.Meta{Key: expr.MetaKeyPRIORITY, Register: at.number()}
+	}}
+}
+
+// SetScratch leaves the number at from with the packet.
+func SetScratch(from Reg) Stmt {
+	return Stmt{Text: "meta priority set", Exprs: []expr.Any{&expr.Meta{Key: expr.MetaKeyPRIORITY, SourceRegister: true, Register: from.number()}}}
+}
+
+// ClearScratch takes the number away again. The register is overwritten.
+func ClearScratch(by Reg) Stmt {
+	return Stmt{Text: "meta priority set none", Exprs: []expr.Any{
+		&expr.Immediate{Register: by.number(), Data: make([]byte, 4)},
+		&expr.Meta{Key: expr.MetaKeyPRIORITY, SourceRegister: true, Register: by.number()},
+	}}
+}
+
 // Random is a number from 0 to mod-1, each as likely as the other.
 func Random(mod int) Field {
 	return Field{text: fmt.Sprintf("numgen random mod %d", mod), regs: oneReg, load: func(_ Family, at Reg) expr.Any {

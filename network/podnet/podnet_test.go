@@ -179,6 +179,37 @@ func TestKilledAndStartedAgain(t *testing.T) {
 	}
 }
 
+func TestNamespacesGoneButRecordsThere(t *testing.T) {
+	n := newNode(t)
+	a := n.setup("a")
+	n.setup("b")
+	// A reboot with a run directory that survives it.
+	for _, id := range []string{"a", "b"} {
+		at, err := n.Status(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := netns.Remove(at.NetNS); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.open()
+	if _, err := n.Status("a"); !errors.Is(err, errkind.Unavailable) {
+		t.Errorf("status: %v, want kind unavailable", err)
+	}
+	again := n.setup("a")
+	if again.IPs[0] != a.IPs[0] || again.NetNS == a.NetNS {
+		t.Errorf("set up again: %+v, before: %+v; want the same addresses in a new namespace", again, a)
+	}
+	netnstest.ServeName(t, n.podNS(again), addrPort(again.IPs[0], 80), "a")
+	if _, _, err := netnstest.Ask(n.ns, addrPort(again.IPs[0], 80)); err != nil {
+		t.Error(err)
+	}
+	if err := n.Teardown(context.Background(), "b"); err != nil {
+		t.Errorf("teardown of a pod whose namespace has gone: %v", err)
+	}
+}
+
 func TestReadyNamespacesAreAdopted(t *testing.T) {
 	n := newNode(t)
 	run := func() int {

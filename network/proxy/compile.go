@@ -133,8 +133,8 @@ func (c *compiled) key(kind, key string, s *Service, t target, before map[string
 	}
 }
 
-// endpointNumber tells an endpoint from the others of its Service, the same for as long as it is one: a hash of its address. Should two
-// clash, the one with the higher address takes the next number.
+// endpointNumber tells an endpoint from the others of its Service, the same for as long as it is one: a hash of its address, never 0. Should
+// two clash, the one with the higher address takes the next number.
 func endpointNumber(e netip.AddrPort, all []netip.AddrPort) uint32 {
 	n := hash(e)
 	for _, other := range all {
@@ -148,7 +148,7 @@ func endpointNumber(e netip.AddrPort, all []netip.AddrPort) uint32 {
 func hash(e netip.AddrPort) uint32 {
 	h := fnv.New32a()
 	h.Write([]byte(e.String()))
-	return h.Sum32()
+	return h.Sum32()>>1 + 1
 }
 
 func (c *compiled) add(set, key, data string) {

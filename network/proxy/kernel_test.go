@@ -227,6 +227,29 @@ func TestConnectionsThroughAService(t *testing.T) {
 	})
 }
 
+// TestStrictReversePathFilter runs the main paths on a host that checks the way back of every packet, as many distributions set it.
+func TestStrictReversePathFilter(t *testing.T) {
+	w := newWorld(t)
+	must(t, w.node.Do(func() error {
+		for _, link := range []string{"all", "default", "up0"} {
+			if err := writeSysctl("net/ipv4/conf/"+link+"/rp_filter", "1"); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	a, client := w.pod("a"), w.pod("client")
+	w.sync(svc(func(s *proxy.Service) { s.Ports[0].Published = true }, a))
+	for _, tt := range []struct {
+		from   *netns.NS
+		target string
+	}{{client.ns, "10.43.0.5:8000"}, {a.ns, "10.43.0.5:8000"}, {w.node, "10.43.0.5:8000"}, {w.node, "127.0.0.1:8000"}, {w.node, "192.0.2.7:8000"}, {w.outside, "192.0.2.7:8000"}} {
+		if name, _, err := netnstest.Ask(tt.from, tt.target); err != nil || name != "a" {
+			t.Errorf("%s: %q, %v", tt.target, name, err)
+		}
+	}
+}
+
 func TestRefusedAtOnce(t *testing.T) {
 	w := newWorld(t)
 	client := w.pod("client")

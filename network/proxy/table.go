@@ -14,7 +14,7 @@ import (
 // The maps. All that grow with Services hold data; the two verdict maps hold a few tens of classes: the kernel examines every chain that a
 // verdict map leads to at each change of it. A connection's key is its destination (address, protocol, port), or, in the maps
 // whose names begin with "port-", the protocol and port of the node alone. Every chain makes
-// its key from the packet again, because registers do not outlive a rule.
+// its key from the packet again, because registers do not outlive a rule; a number that must is left with the packet (nft.Scratch).
 const (
 	setServices        = "services"         // key -> class
 	setEndpoints       = "endpoints"        // key, slot -> pod address, pod port
@@ -28,6 +28,7 @@ const (
 
 const (
 	chainServices = "service-rules"
+	chainClassify = "classify" // and, with byPort, for ports of the node
 	chainRefuse   = "refuse"
 	chainDiscard  = "discard"
 )
@@ -92,6 +93,7 @@ func (l layout) table() nft.Table {
 	t.Chains = []nft.Chain{
 		{Name: chainRefuse, Rules: l.refuse()},
 		{Name: chainDiscard, Rules: []nft.Rule{{nft.Drop()}}},
+		classify(l.family, ""), classify(l.family, byPort),
 		{Name: chainServices, Rules: l.dispatch()},
 		{Name: "raw-prerouting", Hook: &nft.Hook{Type: "filter", Point: unix.NF_INET_PRE_ROUTING, Priority: -300}, Rules: l.rawIn()},
 		{Name: "raw-output", Hook: &nft.Hook{Type: "filter", Point: unix.NF_INET_LOCAL_OUT, Priority: -300}, Rules: l.untrackDNS()},
@@ -143,12 +145,18 @@ func (l layout) dispatch() []nft.Rule {
 		rules = append(rules, nft.Rule{nft.IsAddr(f, nft.Daddr(), netip.IPv6Loopback()), nft.Return()})
 	}
 	own, _ := l.key("", 0)
-	rules = append(rules, nft.Rule{own, nft.Map(setServices, 0, 0), nft.VMap(setClasses, 0)})
+	rules = append(rules, nft.Rule{own, nft.Map(setServices, 0, 0), nft.SetScratch(0), nft.Goto(chainClassify)})
 	for _, s := range l.services {
 		rules = append(rules, nft.Rule{nft.InPrefix(f, nft.Daddr(), s), nft.Goto(chainRefuse)})
 	}
 	port, _ := l.key(byPort, 0)
-	return append(rules, nft.Rule{nft.ToLocal(), port, nft.Map(byPort+setServices, 0, 0), nft.VMap(byPort+setClasses, 0)})
+	return append(rules, nft.Rule{nft.ToLocal(), port, nft.Map(byPort+setServices, 0, 0), nft.SetScratch(0), nft.Goto(byPort + chainClassify)})
+}
+
+// classify goes to the chain of the class that dispatch found.
+func classify(f nft.Family, kind string) nft.Chain {
+	class, _ := nft.Load(f, 0, nft.Scratch())
+	return nft.Chain{Name: kind + chainClassify, Rules: []nft.Rule{{class, nft.VMap(kind+setClasses, 0)}, {nft.Drop()}}}
 }
 
 // rawIn runs before conntrack. The links of pods accept packets addressed to 127.0.0.0/8 (replies to localhost clients need that), so
@@ -246,26 +254,42 @@ func (l layout) key(kind string, at nft.Reg) (nft.Stmt, nft.Reg) {
 	return nft.Load(l.family, at, nft.Daddr(), nft.L4Proto(), nft.Dport())
 }
 
+// A change is one transaction, but a packet may look at one map just before it and at the next one just after. It then finds no endpoint in
+// the slot it drew. Such a packet takes slot 0, which every Service with endpoints has; and should it find nothing even so, it is dropped and sent again:
+// if it went on untranslated, conntrack would keep the whole connection so.
+
 // spread sends each connection to a random slot.
 func (l layout) spread(c class, kind string) []nft.Rule {
 	key, behind := l.key(kind, 0)
-	slot, _ := nft.Load(l.family, behind, nft.Random(c.slots))
-	return []nft.Rule{{key, slot, nft.Map(kind+setEndpoints, 0, 0), nft.DNAT(l.family, 0, nft.Reg(l.family.AddrLen()/4))}}
+	to := func(slots int) nft.Rule {
+		slot, _ := nft.Load(l.family, behind, nft.Random(slots))
+		return nft.Rule{key, slot, nft.Map(kind+setEndpoints, 0, 0), nft.DNAT(l.family, 0, nft.Reg(l.family.AddrLen()/4))}
+	}
+	return []nft.Rule{{nft.ClearScratch(0)}, to(c.slots), to(1), {nft.Drop()}}
 }
 
 // stay sends a client to the endpoint it had, if that is still one; else it chooses one and remembers its number, which, unlike its slot, never
-// changes. Registers: client, key and number in a row, so that client and key are the affinity map's key, key and number that of the others.
+// changes. Registers: client, key and number in a row, so that client and key are the affinity map's key, key and number that of the others;
+// the endpoint comes behind them.
 func (l layout) stay(c class, kind string) []nft.Rule {
 	f, set := l.family, affinitySet(kind, c.affinity)
 	client, keyAt := nft.Load(f, 0, nft.Saddr())
 	key, at := l.key(kind, keyAt)
-	slot, _ := nft.Load(f, at, nft.Random(c.slots))
-	remember := nft.Remember(set, 0, at, c.affinity)
-	find := nft.Map(kind+setStickyEndpoints, keyAt, keyAt)
-	send := nft.DNAT(f, keyAt, keyAt+nft.Reg(f.AddrLen()/4))
+	draw := func(slots int) nft.Rule {
+		slot, _ := nft.Load(f, at, nft.Random(slots))
+		return nft.Rule{client, key, slot, nft.Map(kind+setStickySlots, keyAt, at), nft.SetScratch(at)}
+	}
+	number, to := nft.Load(f, at, nft.Scratch())
+	send := nft.Rule{
+		client, key, number, nft.Map(kind+setStickyEndpoints, keyAt, to), nft.Remember(set, 0, at, c.affinity),
+		nft.ClearScratch(0), nft.DNAT(f, to, to+nft.Reg(f.AddrLen()/4)),
+	}
 	return []nft.Rule{
-		{client, key, nft.Map(set, 0, at), remember, find, send},
+		{nft.ClearScratch(0)},
+		{client, key, nft.Map(set, 0, at), nft.SetScratch(at)}, send,
 		{client, key, nft.Forget(set, 0)},
-		{client, key, slot, nft.Map(kind+setStickySlots, keyAt, at), remember, find, send},
+		draw(c.slots), send,
+		draw(1), send,
+		{nft.Drop()},
 	}
 }

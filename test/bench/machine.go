@@ -27,10 +27,10 @@ const cleanupTimeout = time.Minute
 type machine struct {
 	cuppa  string
 	dir    string
-	netns  string         // path of the namespace
-	server *exec.Cmd      // the control plane that this process started, if it did
-	ended  chan error     // of that server
-	output *bytes.Buffer  // of that server
+	netns  string        // path of the namespace
+	server *exec.Cmd     // the control plane that this process started, if it did
+	ended  chan error    // of that server
+	output *bytes.Buffer // of that server
 }
 
 // withMachine makes a machine for the time of a function, and removes it with everything on it.

@@ -3,14 +3,19 @@ package etcd
 import (
 	"context"
 	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"syscall"
 	"time"
 
+	"go.etcd.io/bbolt"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
@@ -85,9 +90,9 @@ func (e *Embedded) Run(ctx context.Context) error {
 		return err
 	}
 	smallSegments()
-	member, err := embed.StartEtcd(cfg)
+	member, err := start(cfg)
 	if err != nil {
-		return errkind.New(errkind.Unavailable, "start the embedded etcd in %q: %w", e.cfg.Dir, err)
+		return err
 	}
 	defer member.Close()
 	electNow(ctx, member.Server)
@@ -121,6 +126,48 @@ func (e *Embedded) Run(ctx context.Context) error {
 			return errkind.New(errkind.Unavailable, "run the embedded etcd: %w", err)
 		}
 	})
+}
+
+// start starts the member. etcd panics over files that make no sense to it; over its database it does so where nobody can stop it, so that is
+// looked at before.
+func start(cfg *embed.Config) (member *embed.Etcd, err error) {
+	if err := readable(filepath.Join(cfg.Dir, "member", "snap", "db")); err != nil {
+		return nil, damaged(cfg.Dir, err)
+	}
+	defer func() {
+		cause := recover()
+		if _, ours := cause.(runtime.Error); ours {
+			cause = "a file in it makes no sense" // not where in etcd that was noticed
+		}
+		if cause != nil {
+			member, err = nil, damaged(cfg.Dir, cause)
+		}
+	}()
+	member, err = embed.StartEtcd(cfg)
+	if err != nil {
+		return nil, damaged(cfg.Dir, err)
+	}
+	return member, nil
+}
+
+// readable says whether a database can be opened. One that is not there, or empty, will be made.
+func readable(path string) error {
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0 {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	db, err := bbolt.Open(path, 0, &bbolt.Options{ReadOnly: true, Timeout: time.Second})
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return db.Close()
+}
+
+func damaged(dir string, cause any) error {
+	return errkind.New(errkind.Unavailable, "the cluster's store in %s cannot be opened: %v; restore the directory from a backup, or move it away to begin with an empty cluster", dir, cause)
 }
 
 // keepHistory compacts for as long as the store runs; 0 keeps five minutes.
@@ -177,7 +224,7 @@ func (e *Embedded) member() (*embed.Config, error) {
 // lockDir makes the directory and takes it for this process: a second member on the same files would wait in silence.
 func lockDir(dir string) (unlock func(), err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, errkind.New(errkind.Unavailable, "make the data directory: %w", err)
+		return nil, damaged(dir, err)
 	}
 	if err := os.Chmod(dir, 0o700); err != nil {
 		return nil, errkind.New(errkind.Unavailable, "protect the data directory: %w", err)

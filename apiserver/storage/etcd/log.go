@@ -9,7 +9,10 @@ import (
 )
 
 // zapTo makes a zap logger that passes errors on and drops all else: etcd tells at length how well it is.
-func zapTo(log *slog.Logger) *zap.Logger { return zap.New(bridge{log: log}) }
+// Where etcd would end the process it panics instead, so that start can say which files it could not live with.
+func zapTo(log *slog.Logger) *zap.Logger {
+	return zap.New(bridge{log: log}, zap.WithFatalHook(zapcore.WriteThenPanic))
+}
 
 type bridge struct{ log *slog.Logger }
 

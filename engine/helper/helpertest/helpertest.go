@@ -81,7 +81,11 @@ func (n *Node) end(t testing.TB) {
 		}
 		time.Sleep(2 * time.Millisecond)
 	}
-	if log, _ := os.ReadFile(filepath.Join(n.Config.RunDir, "supervisor.log")); t.Failed() {
+	log, _ := os.ReadFile(filepath.Join(n.Config.RunDir, "supervisor.log"))
+	if strings.Contains(string(log), "DATA RACE") || strings.Contains(string(log), "panic:") {
+		t.Errorf("supervisor has failed")
+	}
+	if t.Failed() {
 		t.Logf("supervisor log:\n%s", log)
 	}
 	if mounts, _ := os.ReadFile("/proc/self/mountinfo"); strings.Contains(string(mounts), n.Dir) {

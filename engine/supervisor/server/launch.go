@@ -19,6 +19,9 @@ import (
 
 // launch mounts the root and runs the first process. After a failure nothing is left but the pipes' folder.
 func (s *Server) launch(c *ctr) (pid int, err error) {
+	// More at once than there are processors only get into each other's way, and take a thread each.
+	s.starts <- struct{}{}
+	defer func() { <-s.starts }()
 	id := c.spec.ID
 	root := s.rootDir(id)
 	if err := os.MkdirAll(root, 0o711); err != nil {

@@ -15,6 +15,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 
 	loader "github.com/opencontainers/runc/libcontainer/seccomp"
@@ -46,6 +47,7 @@ type Server struct {
 	rights     rights
 	stop       context.CancelFunc
 	warm       *warmer
+	starts     chan struct{} // holds a token for each start in progress
 
 	mu         sync.Mutex
 	containers map[string]*ctr
@@ -64,7 +66,7 @@ func New(cfg Config) (*Server, error) {
 		// Libcontainer's own loader would take our compiled filters for ones that allow everything.
 		return nil, errkind.New(errkind.Internal, "this helper was built without its seccomp loader: build with cmd/cuppa-helper/build.sh")
 	}
-	s := &Server{cfg: cfg, log: cfg.Log, events: newEventLog(), rights: probeRights(), warm: newWarmer(),
+	s := &Server{cfg: cfg, log: cfg.Log, events: newEventLog(), rights: probeRights(), warm: newWarmer(), starts: make(chan struct{}, 2*runtime.NumCPU()),
 		containers: map[string]*ctr{}, namespaces: map[string]*group{}, parents: map[string]bool{}, said: map[string]bool{}}
 	s.buffers.New = func() any { b := make([]byte, 32<<10); return &b }
 	s.operations = s.table()

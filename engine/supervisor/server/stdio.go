@@ -56,7 +56,7 @@ func (o *stdio) openLog() error {
 	if o.spec.LogPath == "" {
 		return nil
 	}
-	w, err := logs.Open(logs.Config{Path: o.spec.LogPath, MaxSize: o.spec.LogSize, Keep: o.spec.LogKeep})
+	w, err := logs.Open(logs.Config{Path: o.spec.LogPath, MaxSize: o.spec.LogSize, Keep: o.spec.LogKeep, Buffers: o.buffers})
 	if err != nil {
 		return err
 	}
