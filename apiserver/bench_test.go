@@ -175,14 +175,7 @@ func BenchmarkList10k(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	pair, err := tls.X509KeyPair(s.Config.CertData, s.Config.KeyData)
-	if err != nil {
-		b.Fatal(err)
-	}
-	leaf, err := x509.ParseCertificate(pair.Certificate[0])
-	if err != nil {
-		b.Fatal(err)
-	}
+	leaf := certificate(b, s.Config)
 	for _, accept := range []string{"application/vnd.kubernetes.protobuf", "application/json"} {
 		b.Run(accept, func(b *testing.B) {
 			b.ReportAllocs()
@@ -196,4 +189,80 @@ func BenchmarkList10k(b *testing.B) {
 			}
 		})
 	}
+}
+
+// watcher counts the bytes that a watch sends.
+type watcher struct {
+	discard
+	sent *atomic.Int64
+}
+
+func (w *watcher) Write(p []byte) (int, error) {
+	w.sent.Add(int64(len(p)))
+	return len(p), nil
+}
+
+func (w *watcher) Flush() {}
+
+// BenchmarkFanOut is the server's share of telling 1,000 watchers of a change, without the network.
+func BenchmarkFanOut(b *testing.B) {
+	const watchers = 1000
+	s := apiservertest.New(b)
+	door := s.Local()
+	made, err := door.Create(context.Background(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "a", Namespace: "default"}, Data: map[string]string{"n": "0"}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	leaf := certificate(b, s.Config)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var sent atomic.Int64
+	for range watchers {
+		req, _ := http.NewRequestWithContext(ctx, http.MethodGet, "/api/v1/configmaps?watch=true&resourceVersion="+made.GetResourceVersion(), nil)
+		req.Header.Set("Accept", "application/json")
+		req.TLS = &tls.ConnectionState{VerifiedChains: [][]*x509.Certificate{{leaf}}}
+		go s.Handler().ServeHTTP(&watcher{discard: discard{header: http.Header{}}, sent: &sent}, req)
+	}
+	for s.Cache().Stats().Tables["configmaps"].Watchers < watchers {
+		time.Sleep(time.Millisecond)
+	}
+	cm := made.(*corev1.ConfigMap)
+	frame := int64(0)
+	b.ResetTimer()
+	before := processorTime(b)
+	for i := range b.N {
+		cm.Data["n"] = fmt.Sprintf("%08d", i)
+		out, err := door.Update(context.Background(), cm)
+		if err != nil {
+			b.Fatal(err)
+		}
+		cm = out.(*corev1.ConfigMap)
+		if i == 0 {
+			for sent.Load() == 0 || sent.Load()%watchers != 0 {
+				time.Sleep(time.Millisecond)
+			}
+			time.Sleep(10 * time.Millisecond)
+			frame = sent.Load() / watchers
+		}
+	}
+	for sent.Load() < frame*watchers*int64(b.N)-watchers {
+		time.Sleep(100 * time.Microsecond)
+	}
+	b.StopTimer()
+	events := float64(b.N) * watchers
+	b.ReportMetric(events/b.Elapsed().Seconds(), "events/s")
+	b.ReportMetric(float64((processorTime(b)-before).Nanoseconds())/events, "cpu-ns/event")
+}
+
+func certificate(b *testing.B, config *rest.Config) *x509.Certificate {
+	b.Helper()
+	pair, err := tls.X509KeyPair(config.CertData, config.KeyData)
+	if err != nil {
+		b.Fatal(err)
+	}
+	leaf, err := x509.ParseCertificate(pair.Certificate[0])
+	if err != nil {
+		b.Fatal(err)
+	}
+	return leaf
 }

@@ -25,7 +25,6 @@ type exchange struct {
 	call   rest.Call  // what is to be done, for resources
 	target target     // what the path and method say
 	user   authn.User // who asks
-	panics bool       // a panic was answered
 }
 
 type exchangeKey struct{}
@@ -44,12 +43,13 @@ type filter struct {
 // filters is the way of every request, outermost first.
 func (s *Server) filters() []filter {
 	return []filter{
-		{"begin", s.beginExchange},   // the record that the others fill
-		{"measure", s.measure},       // counts everything, refusals and panics too
-		{"recover", s.recoverPanics}, // a defect costs one request, not the server
-		{"identify", s.identify},     // who
-		{"authorize", s.authorize},   // may they
-		{"limit", s.limit},           // is there room
+		{"begin", s.beginExchange},     // the record that the others fill
+		{"measure", s.measure},         // counts everything, refusals and panics too
+		{"recover", s.recoverPanics},   // a defect costs one request, not the server
+		{"identify", s.identify},       // who
+		{"impersonate", s.impersonate}, // for whom
+		{"authorize", s.authorize},     // may they
+		{"limit", s.limit},             // is there room
 	}
 }
 

@@ -97,6 +97,7 @@ type Server struct {
 	who       *authn.Authenticator
 	documents *discovery.Documents
 	openapi   *openapi.Handler
+	tunnel    *tunnel.Tunnel // nil: none
 	metrics   *metrics.Metrics
 	byType    typeIndex
 	stopping  chan struct{}
@@ -141,7 +142,8 @@ func New(config Config) (*Server, error) {
 	}
 	s.rest.Admission = admission.Default(admission.Config{Reader: reader{s.rest}, Services: config.Services})
 	if config.Kubelets != nil {
-		s.rest.Connect = tunnel.New(tunnel.Config{TLS: config.Kubelets, Stopping: s.stopping, Logger: config.Logger}, s.rest).Serve
+		s.tunnel = tunnel.New(tunnel.Config{TLS: config.Kubelets, Stopping: s.stopping, Logger: config.Logger}, s.rest)
+		s.rest.Connect = s.tunnel.Serve
 	}
 	s.metrics.CountObjects(s.rest.Count)
 	s.who = authn.New(authn.Config{Tokens: config.Tokens, Accounts: accounts})
@@ -241,6 +243,9 @@ func (s *Server) drain(ctx context.Context, server *http.Server) {
 	}
 	_ = server.Close() // nothing that is still open was promised anything
 	<-graceful
+	if s.tunnel != nil {
+		s.tunnel.CloseIdle()
+	}
 }
 
 // exists tells whether what a service account token was made for is still there.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,6 +21,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	applycorev1 "k8s.io/client-go/applyconfigurations/core/v1"
+	"k8s.io/client-go/rest"
 
 	"github.com/cuppa-project/cuppa/apiserver"
 	"github.com/cuppa-project/cuppa/apiserver/apiservertest"
@@ -75,8 +77,7 @@ func TestDelete(t *testing.T) {
 func TestPodGrace(t *testing.T) {
 	s := apiservertest.New(t)
 	pods := client(t, s.Config).CoreV1().Pods("default")
-	p, err := pods.Create(ctx, pod("a"), metav1.CreateOptions{})
-	if err != nil {
+	if _, err := pods.Create(ctx, pod("a"), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	bind := &corev1.Binding{ObjectMeta: metav1.ObjectMeta{Name: "a"}, Target: corev1.ObjectReference{Kind: "Node", Name: "n"}}
@@ -86,7 +87,8 @@ func TestPodGrace(t *testing.T) {
 	if err := pods.Bind(ctx, bind, metav1.CreateOptions{}); !apierrors.IsConflict(err) {
 		t.Fatalf("second binding: %v, want a conflict", err)
 	}
-	if p, err = pods.Get(ctx, "a", metav1.GetOptions{}); err != nil || p.Spec.NodeName != "n" {
+	p, err := pods.Get(ctx, "a", metav1.GetOptions{})
+	if err != nil || p.Spec.NodeName != "n" {
 		t.Fatalf("after the binding: %v, node %q", err, p.Spec.NodeName)
 	}
 	if err := pods.Delete(ctx, "a", metav1.DeleteOptions{}); err != nil {
@@ -341,6 +343,26 @@ func TestIdentities(t *testing.T) {
 	}
 }
 
+// TestImpersonation: who may act as others has their rights and no more; who may not is refused.
+func TestImpersonation(t *testing.T) {
+	s := apiservertest.New(t)
+	admin := rest.CopyConfig(s.Config)
+	admin.Impersonate = rest.ImpersonationConfig{UserName: "nobody"}
+	if _, err := client(t, admin).CoreV1().Secrets("default").List(ctx, metav1.ListOptions{}); !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), `User "nobody"`) {
+		t.Errorf("an administrator as nobody: %v, want forbidden", err)
+	}
+	admin.Impersonate = rest.ImpersonationConfig{UserName: "deputy", Groups: []string{"system:masters"}}
+	if _, err := client(t, admin).CoreV1().Secrets("default").List(ctx, metav1.ListOptions{}); err != nil {
+		t.Errorf("an administrator as another: %v", err)
+	}
+	nobody := s.Client(t, "nobody")
+	nobody.Impersonate = rest.ImpersonationConfig{UserName: "admin", Groups: []string{"system:masters"}}
+	_, err := client(t, nobody).CoreV1().Secrets("default").List(ctx, metav1.ListOptions{})
+	if want := `users "admin" is forbidden: User "nobody" cannot impersonate resource "users" in API group "" at the cluster scope`; err == nil || err.Error() != want {
+		t.Errorf("nobody as an administrator: %v, want %s", err, want)
+	}
+}
+
 // TestLocal: the door inside the process runs the same pipeline, and what it gives belongs to the caller.
 func TestLocal(t *testing.T) {
 	s := apiservertest.New(t)
@@ -467,11 +489,39 @@ func TestStopEndsWatches(t *testing.T) {
 	if took := time.Since(began); took > 5*time.Second {
 		t.Fatalf("the server took %v to stop", took)
 	}
-	for range w.ResultChan() { //nolint:revive // it ends
+	for range w.ResultChan() { // it ends
 	}
 }
 
 // change serves another table of kinds.
 func change(table *kinds.Table) func(*apiserver.Config) {
 	return func(c *apiserver.Config) { c.Kinds = table }
+}
+
+// TestStopLeavesNothing: no goroutine outlives Run.
+func TestStopLeavesNothing(t *testing.T) {
+	before := runtime.NumGoroutine()
+	s := apiservertest.New(t)
+	transport := &http.Transport{}
+	config := rest.CopyConfig(s.Config)
+	tlsConfig, err := rest.TLSConfigFor(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport.TLSClientConfig = tlsConfig
+	resp, err := (&http.Client{Transport: transport}).Get(s.Config.Host + "/api/v1/pods?watch=true")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Stop()
+	_ = resp.Body.Close() // the server has closed it already
+	transport.CloseIdleConnections()
+	for range 200 {
+		if runtime.NumGoroutine() <= before {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	stacks := make([]byte, 1<<20)
+	t.Errorf("%d goroutines, %d before:\n%s", runtime.NumGoroutine(), before, stacks[:runtime.Stack(stacks, true)])
 }

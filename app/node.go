@@ -40,11 +40,12 @@ type node struct {
 
 	supervisor *supervisor.Client
 	engine     *engine.Engine
+	served     chan struct{} // closed once this node serves the cluster's Services
 }
 
 // openNode starts or finds the supervisor and opens the engine. It needs no cluster, so it runs while the control plane starts.
 func openNode(ctx context.Context, config Config, ranges Ranges, address net.IP) (*node, error) {
-	n := &node{config: config, ranges: ranges, address: address, logger: config.Logger}
+	n := &node{config: config, ranges: ranges, address: address, logger: config.Logger, served: make(chan struct{})}
 	engine.BridgeLogs(n.logger.With("part", "engine"))
 	var err error
 	n.supervisor, err = helper.Start(ctx, helper.Config{RunDir: config.RunDir, StateDir: filepath.Join(config.DataDir, "containers"), Log: n.logger.With("part", "supervisor")})
@@ -81,7 +82,8 @@ func (n *node) run(ctx context.Context, cluster, services kube.Cluster, ca *pki.
 	}
 	defer pods.Close()
 	door, err := cri.New(cri.Config{Runtime: n.supervisor, Images: images.New(n.engine.Images), Network: podNetwork{pods},
-		StateDir: filepath.Join(n.config.RunDir, "cri"), CgroupRoot: n.config.CgroupParent, Version: n.config.Version, Log: n.logger.With("part", "cri")})
+		StateDir: filepath.Join(n.config.RunDir, "cri"), CgroupRoot: n.config.CgroupParent, SeccompDir: filepath.Join(n.config.DataDir, "kubelet", "seccomp"),
+		Version: n.config.Version, Log: n.logger.With("part", "cri")})
 	if err != nil {
 		return err
 	}
@@ -115,7 +117,15 @@ func (n *node) run(ctx context.Context, cluster, services kube.Cluster, ca *pki.
 	if err != nil {
 		return err
 	}
-	return run.Group(ctx, pods.Run, n.engine.Run, docker.Run, network.Run, k.Run)
+	return run.Group(ctx, pods.Run, n.engine.Run, docker.Run, network.Run, k.Run, func(ctx context.Context) error {
+		select {
+		case <-network.Synced():
+			close(n.served)
+		case <-ctx.Done():
+		}
+		<-ctx.Done()
+		return nil
+	})
 }
 
 // launchDNS starts the node's DNS server as a process of its own, which goes on answering while cuppa is away.

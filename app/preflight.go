@@ -32,9 +32,10 @@ func checks() []check {
 	return []check{
 		{run: checkName},
 		{run: checkListen},
+		{run: checkAddresses},
 		{node: true, run: checkSockets},
 		{run: checkWritable},
-		{run: func(c Config) error { return snapshot.Require(c.DataDir, 0) }},
+		{run: checkRoom},
 		{run: func(c Config) error { return checkPort("the API", "--listen", c.Listen) }},
 		{node: true, run: func(c Config) error { return checkPort("the kubelet", "--kubelet-listen", c.KubeletListen) }},
 		{node: true, run: checkNFTables},
@@ -128,6 +129,35 @@ func checkListen(config Config) error {
 		if _, err := netip.ParseAddr(host); host != "" && host != "localhost" && err != nil {
 			return errkind.New(errkind.Invalid, "%s %q: %q is no IP address of this machine", flag, address, host)
 		}
+	}
+	return nil
+}
+
+// checkAddresses reads the addresses before any of them is written down.
+func checkAddresses(config Config) error {
+	if _, err := netip.ParseAddr(config.NodeIP); config.NodeIP != "" && err != nil {
+		return errkind.New(errkind.Invalid, "--node-ip %q is no IP address", config.NodeIP)
+	}
+	var ranges []netip.Prefix
+	for _, r := range []struct{ flag, value string }{{"--pod-cidr", config.PodCIDR}, {"--service-cidr", config.ServiceCIDR}} {
+		if r.value == "" {
+			continue
+		}
+		p, err := netip.ParsePrefix(r.value)
+		if err != nil {
+			return errkind.New(errkind.Invalid, "%s %q is no range of addresses: want one like 10.42.0.0/16", r.flag, r.value)
+		}
+		ranges = append(ranges, p)
+	}
+	if len(ranges) == 2 && ranges[0].Overlaps(ranges[1]) {
+		return errkind.New(errkind.Invalid, "--pod-cidr %s and --service-cidr %s overlap: pods and Services need addresses of their own", ranges[0], ranges[1])
+	}
+	return nil
+}
+
+func checkRoom(config Config) error {
+	if err := snapshot.Require(config.DataDir, 0); err != nil {
+		return errkind.New(errkind.Of(err), "%w; or choose another place with --data-dir", err)
 	}
 	return nil
 }

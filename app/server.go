@@ -10,12 +10,12 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/cuppa-project/cuppa/api"
-	"github.com/cuppa-project/cuppa/apiserver"
 	"github.com/cuppa-project/cuppa/apiserver/authn"
 	"github.com/cuppa-project/cuppa/app/local"
 	"github.com/cuppa-project/cuppa/engine/supervisor"
 	"github.com/cuppa-project/cuppa/internal/errkind"
 	"github.com/cuppa-project/cuppa/internal/run"
+	"github.com/cuppa-project/cuppa/kube"
 	"github.com/cuppa-project/cuppa/network/ipam"
 	"github.com/cuppa-project/cuppa/network/podnet"
 )
@@ -23,6 +23,10 @@ import (
 // Server is `cuppa server`: control plane and node in one process. It blocks until ctx ends or a part fails. Containers go on running
 // after it has ended; when none is left, it removes what it made of networks, mounts and cgroups.
 func Server(ctx context.Context, config Config) error {
+	return withProfiles(config.Pprof, func() error { return server(ctx, config) })
+}
+
+func server(ctx context.Context, config Config) error {
 	if err := Rights(config); err != nil {
 		return err
 	}
@@ -53,7 +57,7 @@ func Server(ctx context.Context, config Config) error {
 		return err
 	}
 	if config.NoNode {
-		return c.run(ctx)
+		return run.Group(ctx, c.run, c.announceAlone)
 	}
 	return withNode(ctx, config, c, address)
 }
@@ -79,20 +83,40 @@ func withNode(ctx context.Context, config Config, c *control, address net.IP) er
 		parts, stop := context.WithCancel(ctx)
 		defer stop()
 		context.AfterFunc(inner, stop)
-		if config.Ready != nil {
-			go announce(parts, c.server, config)
-		}
-		return n.run(parts, cluster, c.as("system:controller:service-lb")(c.server), c.ca)
+		return run.Group(parts,
+			func(ctx context.Context) error {
+				return n.run(ctx, cluster, c.as("system:controller:service-lb")(c.server), c.ca)
+			},
+			func(ctx context.Context) error { return n.announce(ctx, cluster) })
 	})
 	return errors.Join(err, n.close(), leave(config))
 }
 
-// announce tells whoever started the server that it is ready: the API answers and the node takes pods.
-func announce(ctx context.Context, server *apiserver.Server, config Config) {
-	cluster := local.New(server, authn.User{Name: "system:apiserver", Groups: []string{api.GroupMasters}}, config.Logger)
-	if awaitNode(ctx, cluster, config.NodeName) == nil {
-		config.Ready()
+// announce tells whoever started the server that it is ready: the API answers, the node takes pods and serves Services. It lasts as
+// long as the node.
+func (n *node) announce(ctx context.Context, cluster kube.Cluster) error {
+	select {
+	case <-n.served:
+		if n.config.Ready != nil && awaitNode(ctx, cluster, n.config.NodeName) == nil {
+			n.config.Ready()
+		}
+		<-ctx.Done()
+	case <-ctx.Done():
 	}
+	return nil
+}
+
+// announceAlone is announce for a control plane without a node. It lasts as long as the server.
+func (c *control) announceAlone(ctx context.Context) error {
+	select {
+	case <-c.started:
+		if c.config.Ready != nil {
+			c.config.Ready()
+		}
+		<-ctx.Done()
+	case <-ctx.Done():
+	}
+	return nil
 }
 
 func chooseRanges() (Ranges, error) {

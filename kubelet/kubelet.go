@@ -10,13 +10,16 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/cuppa-project/cuppa/internal/run"
 	"github.com/cuppa-project/cuppa/kube/events"
 	"github.com/cuppa-project/cuppa/kubelet/criconfig"
+	"github.com/cuppa-project/cuppa/kubelet/evict"
 	"github.com/cuppa-project/cuppa/kubelet/image"
 	"github.com/cuppa-project/cuppa/kubelet/node"
 	"github.com/cuppa-project/cuppa/kubelet/objects"
+	"github.com/cuppa-project/cuppa/kubelet/observe"
 	"github.com/cuppa-project/cuppa/kubelet/podworker"
 	"github.com/cuppa-project/cuppa/kubelet/probe"
 	"github.com/cuppa-project/cuppa/kubelet/server"
@@ -62,7 +65,7 @@ func (k *Kubelet) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	parts := []run.Func{recorder.Run, pool.Run, agent.Run}
+	parts := []run.Func{recorder.Run, pool.Run, agent.Run, k.evictions(deps, pool).Run}
 	if k.config.ServerAddr != noServer {
 		door, err := k.server(pool)
 		if err != nil {
@@ -140,6 +143,32 @@ func (k *Kubelet) server(pool *podworker.Pool) (*server.Server, error) {
 		config.Streamer = c.Streamer
 	}
 	return server.New(config)
+}
+
+// evictions gives up pods when they, or the node, use too much.
+func (k *Kubelet) evictions(deps *podworker.Deps, pool *podworker.Pool) *evict.Watcher {
+	return &evict.Watcher{Config: evict.Config{
+		Pods: pool.Pods, Volume: deps.Volumes.Usage, End: pool.End, Least: node.LeastMemory, Logger: k.config.Logger,
+		Memory: k.memoryOfPods,
+		Available: func() int64 {
+			_, available := node.Memory()
+			return available
+		},
+	}}
+}
+
+// memoryOfPods adds up what the containers of each pod use.
+func (k *Kubelet) memoryOfPods(ctx context.Context) (map[types.UID]int64, error) {
+	list, err := k.config.Runtime.ListContainerStats(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	out := map[types.UID]int64{}
+	for _, c := range list {
+		uid := types.UID(c.GetAttributes().GetLabels()[observe.LabelPodUID])
+		out[uid] += int64(c.GetMemory().GetWorkingSetBytes().GetValue())
+	}
+	return out, nil
 }
 
 // restarts tells whether a container that exited with a code is started again.

@@ -8,8 +8,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/util/rand"
-
-	"github.com/cuppa-project/cuppa/apiserver/kinds"
 )
 
 const (
@@ -72,7 +70,7 @@ func isMirror(pod *corev1.Pod) bool {
 
 func (p *serviceAccounts) account(ctx context.Context, req *Request, pod *corev1.Pod) (*corev1.ServiceAccount, error) {
 	name := pod.Spec.ServiceAccountName
-	var found kinds.Object = p.reader.Get(accountResource, req.Namespace, name)
+	found := p.reader.Get(accountResource, req.Namespace, name)
 	if found == nil {
 		var err error
 		if found, err = p.reader.Live(ctx, accountResource, req.Namespace, name); err != nil {

@@ -65,8 +65,10 @@ func prefix(want string) func(authn.User) bool {
 
 func everything(Request) bool { return true }
 
-// everyResource leaves out what is not a resource: metrics, logs and profiles are for people.
-func everyResource(req Request) bool { return req.Resource != "" || discovery(req) }
+// everyResource leaves out what is not a resource, as metrics and profiles are for people, and acting as somebody else.
+func everyResource(req Request) bool {
+	return (req.Resource != "" && req.Verb != "impersonate") || discovery(req)
+}
 
 func oneOf(rules ...func(Request) bool) func(Request) bool {
 	return func(req Request) bool {

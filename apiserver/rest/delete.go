@@ -152,8 +152,8 @@ func shorten(kind *kinds.Kind, obj kinds.Object, opts metav1.DeleteOptions, grac
 func propagation(finalizers []string, opts metav1.DeleteOptions) []string {
 	var orphan, foreground bool
 	switch {
-	case opts.OrphanDependents != nil: //nolint:staticcheck // old clients still send it
-		orphan = *opts.OrphanDependents
+	case wantsOrphans(opts) != nil:
+		orphan = *wantsOrphans(opts)
 	case opts.PropagationPolicy != nil:
 		orphan = *opts.PropagationPolicy == metav1.DeletePropagationOrphan
 		foreground = *opts.PropagationPolicy == metav1.DeletePropagationForeground
@@ -170,4 +170,10 @@ func propagation(finalizers []string, opts metav1.DeleteOptions) []string {
 		out = append(out, metav1.FinalizerDeleteDependents)
 	}
 	return out
+}
+
+// wantsOrphans is the old form of the policy, which clients still send.
+func wantsOrphans(opts metav1.DeleteOptions) *bool {
+	//lint:ignore SA1019 it is part of the API for as long as clients may send it
+	return opts.OrphanDependents
 }

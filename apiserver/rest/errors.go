@@ -22,8 +22,10 @@ func storeError(err error) error {
 		return apierrors.NewResourceExpired(err.Error())
 	case errors.Is(err, errkind.Unavailable):
 		return apierrors.NewServiceUnavailable(err.Error())
-	case errors.Is(err, errkind.Exhausted):
+	case errors.Is(err, errkind.Invalid): // the one thing that a store refuses for what it is: an object that is too large for it
 		return apierrors.NewRequestEntityTooLargeError(err.Error())
+	case errors.Is(err, errkind.Exhausted):
+		return apierrors.NewInternalError(err)
 	}
 	return err
 }

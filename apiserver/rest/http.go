@@ -431,7 +431,7 @@ func (s *Service) serveDelete(w http.ResponseWriter, req *http.Request, c *Call)
 		return
 	}
 	code := http.StatusOK
-	if !outcome.Gone && options.OrphanDependents != nil && !*options.OrphanDependents { //nolint:staticcheck // old clients look at it
+	if orphans := wantsOrphans(options); !outcome.Gone && orphans != nil && !*orphans {
 		code = http.StatusAccepted
 	}
 	if !outcome.Gone || returnsObject(c.Kind) {

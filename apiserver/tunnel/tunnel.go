@@ -61,6 +61,9 @@ func New(config Config, lookup rest.Lookup) *Tunnel {
 	}}
 }
 
+// CloseIdle lets go of the connections that are kept for the next stream.
+func (t *Tunnel) CloseIdle() { t.transport.CloseIdleConnections() }
+
 // Serve carries one stream. The call has been authorised.
 func (t *Tunnel) Serve(w http.ResponseWriter, req *http.Request, c *rest.Call) {
 	locate := streams()[c.Kind.Resource+"/"+c.Sub.Name]

@@ -34,8 +34,22 @@ type Dial func(ctx context.Context) (net.Conn, error)
 
 // Run builds all images at once. Its output, on out, names the service in each step. The first failure ends the other builds.
 func Run(ctx context.Context, dial Dial, builds []compose.Build, opts compose.BuildOptions, out io.Writer) error {
-	c, err := client.New(ctx, "", client.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return dial(ctx) }))
+	first, err := dial(ctx)
 	if err != nil {
+		return err // gRPC would try again for a while, and then say that it could not connect
+	}
+	conns := make(chan net.Conn, 1)
+	conns <- first
+	c, err := client.New(ctx, "", client.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+		select {
+		case conn := <-conns:
+			return conn, nil
+		default:
+			return dial(ctx)
+		}
+	}))
+	if err != nil {
+		first.Close()
 		return fmt.Errorf("connect to the builder: %w", err)
 	}
 	defer c.Close()

@@ -68,32 +68,48 @@ func (s *session) attached(ctx context.Context, ready *prepared, f *upFlags) err
 				return err // what was started stays, as with `up -d`
 			}
 			begin()
-		case err := <-ended:
-			if err != nil {
-				return err
+			if ended == nil && len(a.abort) == 0 {
+				return a.result()
 			}
-			return a.result()
+		case err := <-ended:
+			// Containers may have ended before they were all seen to have started.
+			ended = nil
+			if err != nil || started == nil && len(a.abort) == 0 {
+				return errors.Join(err, a.result())
+			}
 		case <-a.abort:
 			stopUp()
+			settled(started)
 			fmt.Fprintln(s.Streams.Err, "Aborting on container exit...")
 			if err := a.stop(ctx, nil); err != nil {
 				return err
 			}
-			return a.lastWords(logsEnded)
+			return a.lastWords(ended)
 		case <-s.Interrupts:
 			stopUp()
+			settled(started)
 			if err := a.interrupted(ctx); err != nil {
 				return err
 			}
-			return a.lastWords(logsEnded)
+			return a.lastWords(ended)
 		}
 	}
 }
 
+// settled waits for the carrying out of a plan that has been called off, if it has not ended before.
+func settled(started <-chan error) {
+	if started != nil {
+		<-started
+	}
+}
+
 // lastWords waits for the last log lines and exit codes of containers that have been stopped.
-func (a *attachment) lastWords(logsEnded <-chan error) error {
+func (a *attachment) lastWords(ended <-chan error) error {
+	if ended == nil {
+		return a.result()
+	}
 	select {
-	case err := <-logsEnded:
+	case err := <-ended:
 		if err != nil {
 			return err
 		}

@@ -3,34 +3,31 @@ package compose
 import (
 	"context"
 	"fmt"
-	"net"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	corev1 "k8s.io/api/core/v1"
 
 	"github.com/cuppa-project/cuppa/api"
 	"github.com/cuppa-project/cuppa/cli/socket"
 	"github.com/cuppa-project/cuppa/compose/apply"
 	"github.com/cuppa-project/cuppa/compose/load"
-	"github.com/cuppa-project/cuppa/compose/model"
 	"github.com/cuppa-project/cuppa/compose/plan"
 	"github.com/cuppa-project/cuppa/internal/errkind"
 )
 
 // upFlags are the flags of up; create, scale and run use some of them.
 type upFlags struct {
-	detach, build, noBuild, forceRecreate, noRecreate, noDeps, noStart      bool
-	removeOrphans, wait, quietPull, quietBuild                              bool
-	abortOnExit, abortOnFailure, noColor, noPrefix, timestamps, noAttachAll bool
-	ignored                                                                 bool
-	exitCodeFrom, pull                                                      string
-	scale, attach, noAttach                                                 []string
-	timeout, waitTimeout                                                    int
-	timeoutSet                                                              bool
+	detach, build, noBuild, forceRecreate, noRecreate, noDeps, noStart bool
+	removeOrphans, wait, quietPull, quietBuild                         bool
+	abortOnExit, abortOnFailure, noColor, noPrefix, timestamps         bool
+	ignored                                                            bool
+	exitCodeFrom, pull                                                 string
+	scale, attach, noAttach                                            []string
+	timeout, waitTimeout                                               int
+	timeoutSet                                                         bool
 }
 
 func up(s *session) *cobra.Command {
@@ -88,7 +85,7 @@ func (s *session) up(ctx context.Context, args []string, f *upFlags) error {
 	if f.exitCodeFrom != "" && len(args) > 0 && !slices.Contains(args, f.exitCodeFrom) {
 		args = append(args, f.exitCodeFrom)
 	}
-	s.lookAhead(ctx)
+	defer s.lookAhead(ctx)()
 	r, err := s.load(ctx, args)
 	if err != nil {
 		return err
@@ -200,129 +197,6 @@ func (s *session) prepare(ctx context.Context, r *load.Result, args []string, f 
 func orphanText(names []string) string {
 	return fmt.Sprintf("Found orphan containers (%s) for this project. If you removed or renamed this service in your compose file, "+
 		"you can run this command with the --remove-orphans flag to clean it up.", strings.Join(names, ", "))
-}
-
-// listening are the wanted ports that other programs of this machine hold. Ports the project has already are not asked about: its node holds them.
-func (s *session) listening(p *model.Project, names []string, state *plan.State) []plan.Taken {
-	var ask []int32
-	for _, name := range names {
-		svc, _ := p.Service(name)
-		for _, port := range svc.Ports {
-			low, high, err := plan.PortRange(port.Published)
-			if err != nil || low == 0 || low == high && held(state, low) {
-				continue
-			}
-			for n := low; n <= high; n++ {
-				ask = append(ask, n)
-			}
-		}
-	}
-	if len(ask) == 0 || s.Listening == nil {
-		return nil
-	}
-	return slices.DeleteFunc(s.Listening(ask), func(t plan.Taken) bool {
-		return slices.ContainsFunc(state.Taken, func(o plan.Taken) bool { return o.Port == t.Port && o.Protocol == t.Protocol })
-	})
-}
-
-// held is true of a port that one of the project's Services publishes.
-func held(state *plan.State, port int32) bool {
-	for _, svc := range state.Services {
-		if slices.ContainsFunc(svc.Spec.Ports, func(p corev1.ServicePort) bool { return p.Port == port }) {
-			return svc.Spec.Type == corev1.ServiceTypeLoadBalancer
-		}
-	}
-	return false
-}
-
-// freePorts asks the kernel for ports nobody uses, as many as the project publishes without a number.
-func freePorts(p *model.Project) []int32 {
-	var out []int32
-	var held []net.Listener
-	for _, s := range p.Services {
-		for _, port := range s.Ports {
-			if port.Published != "" && port.Published != "0" {
-				continue
-			}
-			l, err := net.Listen("tcp", ":0")
-			if err != nil {
-				continue
-			}
-			held = append(held, l)
-			out = append(out, int32(l.Addr().(*net.TCPAddr).Port))
-		}
-	}
-	for _, l := range held {
-		_ = l.Close() // nothing was ever sent over it
-	}
-	return out
-}
-
-// provide builds and pulls what is missing.
-func (s *session) provide(ctx context.Context, needs []plan.Need, f *upFlags) error {
-	var builds []Build
-	var pulls []plan.Need
-	for _, n := range needs {
-		if n.Build == nil {
-			pulls = append(pulls, n)
-			continue
-		}
-		builds = append(builds, Build{Service: n.Service, Ref: n.Ref, Spec: n.Build, NoCache: n.Build.NoCache, Pull: n.Build.Pull})
-	}
-	if len(pulls) > 0 {
-		if err := s.pullAll(ctx, pulls, f.quietPull, false); err != nil {
-			return err
-		}
-	}
-	if len(builds) == 0 {
-		return nil
-	}
-	return s.buildAll(ctx, builds, f.quietBuild)
-}
-
-func (s *session) buildAll(ctx context.Context, builds []Build, quiet bool) error {
-	for _, b := range builds {
-		fmt.Fprintf(s.Streams.Err, "Image %s Building\n", plan.Familiar(b.Ref))
-	}
-	if err := s.Build(ctx, builds, BuildOptions{Progress: s.progress, Quiet: quiet}); err != nil {
-		return err
-	}
-	for _, b := range builds {
-		fmt.Fprintf(s.Streams.Err, "Image %s Built\n", plan.Familiar(b.Ref))
-	}
-	return nil
-}
-
-// pullAll pulls images one after another; with ignore a failure does not end it.
-func (s *session) pullAll(ctx context.Context, pulls []plan.Need, quiet, ignore bool) error {
-	p := s.begin("pull")
-	defer p.end()
-	var failed error
-	for _, n := range pulls {
-		object := "Image " + n.Name
-		report := func(status string, state apply.State) {
-			if !quiet || state == apply.Failed {
-				p.event(apply.Event{Object: object, Status: status, State: state})
-			}
-		}
-		report("Pulling", apply.Working)
-		err := s.Engine.Pull(ctx, n.Ref, func(m socket.Message) {
-			if m.ProgressDetail.Total > 0 && p.tty {
-				report(fmt.Sprintf("Pulling %d%%", m.ProgressDetail.Current*100/m.ProgressDetail.Total), apply.Working)
-			}
-		})
-		if err != nil {
-			report("Error", apply.Failed)
-			err = fmt.Errorf("service %q: %w", n.Service, err)
-			if !ignore {
-				return err
-			}
-			failed = err
-			continue
-		}
-		report("Pulled", apply.Done)
-	}
-	return failed
 }
 
 // carryOut applies the plan and waits until everything has started.

@@ -6,6 +6,7 @@ set -eu
 out=$(realpath -m "$1")
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/../.."
+go mod download github.com/opencontainers/runc
 runc=$(go list -m -f '{{.Dir}}' github.com/opencontainers/runc)
 copy=$here/.runc/$(basename "$runc")
 if [ ! -d "$copy" ]; then

@@ -108,7 +108,7 @@ func startCommand(config *app.Config, level *string) *cobra.Command {
 				return err
 			}
 			var args []string
-			cmd.InheritedFlags().Visit(func(f *pflag.Flag) { args = append(args, "--"+f.Name+"="+strings.Trim(f.Value.String(), "[]")) })
+			cmd.Flags().Visit(func(f *pflag.Flag) { args = append(args, "--"+f.Name+"="+strings.Trim(f.Value.String(), "[]")) })
 			began := time.Now()
 			warnings, err := start(cmd.Context(), *config, args)
 			if err != nil {

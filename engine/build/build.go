@@ -110,6 +110,12 @@ func (b *Builder) get() (*parts, error) {
 	return p, nil
 }
 
+// Open makes sure that builds can begin; the first use costs some time.
+func (b *Builder) Open() error {
+	_, err := b.get()
+	return err
+}
+
 // ServeConn speaks the control API on one connection until it ends or ctx does.
 func (b *Builder) ServeConn(ctx context.Context, conn net.Conn) error {
 	p, err := b.get()

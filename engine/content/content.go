@@ -97,7 +97,7 @@ func damaged(path, dir string, err error) error {
 	if snapshot.Full(err) || errors.Is(err, fs.ErrPermission) {
 		return Wrap(err, "open content store %s", path)
 	}
-	return errkind.New(errkind.Unavailable, "open content store: %s cannot be read: %w; restore %s from a backup, or move it away to begin without images", path, err, filepath.Dir(dir))
+	return errkind.New(errkind.Unavailable, "%s cannot be read: %w; restore %s from a backup, or move it away to begin without images", path, err, filepath.Dir(dir))
 }
 
 func (s *Store) open(ctx context.Context, boltDB *bolt.DB) error {

@@ -639,6 +639,31 @@ func TestSpecGolden(t *testing.T) {
 	}
 }
 
+func TestSeccompProfile(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{"ok.json": `{"defaultAction":"SCMP_ACT_LOG"}`, "bad.json": "{"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tc := range []struct{ dir, name, err string }{
+		{dir, "ok.json", ""},
+		{dir, "localhost/ok.json", ""},
+		{dir, "../" + filepath.Base(dir) + "/ok.json", "no such file"}, // it stays within its folder
+		{"", filepath.Join(dir, "ok.json"), ""},
+		{"", "ok.json", "has no folder for profiles"},
+		{dir, "bad.json", "is not JSON"},
+	} {
+		filter, err := loadProfile(tc.dir, tc.name, &specs.Spec{})
+		switch {
+		case tc.err == "" && (err != nil || filter.DefaultAction != specs.ActLog):
+			t.Errorf("%s in %s: %v, %v", tc.name, tc.dir, filter, err)
+		case tc.err != "" && (!errors.Is(err, errkind.Invalid) || !strings.Contains(err.Error(), tc.err)):
+			t.Errorf("%s in %s: %v, want %q", tc.name, tc.dir, err, tc.err)
+		}
+	}
+}
+
 func TestCommandLine(t *testing.T) {
 	image := Image{Config: imagespec.ImageConfig{Entrypoint: []string{"entry"}, Cmd: []string{"cmd"}}}
 	for _, tc := range []struct {

@@ -35,6 +35,9 @@ func (s *Service) seccompFor(sc *runtimeapi.LinuxContainerSecurityContext) func(
 
 func loadProfile(dir, name string, spec *specs.Spec) (*specs.LinuxSeccomp, error) {
 	path := strings.TrimPrefix(name, "localhost/")
+	if !filepath.IsAbs(path) && dir == "" {
+		return nil, errkind.New(errkind.Invalid, "seccomp profile %q: this node has no folder for profiles", name)
+	}
 	if !filepath.IsAbs(path) {
 		path = filepath.Join(dir, filepath.Clean("/"+path))
 	}

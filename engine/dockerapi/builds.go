@@ -11,6 +11,9 @@ import (
 
 // buildControl turns the connection into one of BuildKit's control API (gRPC).
 func (s *Server) buildControl(w http.ResponseWriter, r *http.Request, _ string) error {
+	if err := s.cfg.Builds.Open(); err != nil {
+		return err // while the connection can still carry an answer that says so
+	}
 	conn, err := takeOver(w, r, "h2c")
 	if err != nil {
 		return err

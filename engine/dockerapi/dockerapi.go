@@ -21,6 +21,8 @@ import (
 
 // Builds is what the door needs of the builder.
 type Builds interface {
+	// Open says what stands in the way of building: a full disk, for instance.
+	Open() error
 	// ServeConn speaks BuildKit's control API on one connection until it ends.
 	ServeConn(ctx context.Context, conn net.Conn) error
 	// ServeSession takes over a request that opens a build session.

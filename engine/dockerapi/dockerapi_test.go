@@ -288,7 +288,7 @@ func TestDockerCLIWithRegistry(t *testing.T) {
 		{"pull -q " + name, name + "\n"},
 		{"pull " + host + "/shop/a:2", "!Error response from daemon: manifest for " + host + "/shop/a:2 not found: manifest unknown: manifest unknown"},
 		{"pull --platform linux/s390x " + name, "!platform linux/s390x is not supported"},
-		{"pull 127.0.0.1:1/x", "!registry 127.0.0.1:1 cannot be reached: dial tcp 127.0.0.1:1: connect: connection refused"},
+		{"pull 127.0.0.1:1/x", "!registry 127.0.0.1:1 cannot be reached: dial tcp 127.0.0.1:1: connect: connection refused (an image can also be loaded from a file: cuppa image load -i FILE)"},
 		{"push " + host + "/nosuch", "!An image does not exist locally with the tag: " + host + "/nosuch"},
 	} {
 		cmd := exec.CommandContext(t.Context(), cli, strings.Split(tc.args, " ")...)

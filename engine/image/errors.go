@@ -33,7 +33,11 @@ func pullError(err error, ref reference.Named) error {
 	case code == "TOOMANYREQUESTS" || status == http.StatusTooManyRequests:
 		return errkind.New(errkind.Unavailable, "toomanyrequests: %s", message)
 	}
-	return registryError(err, reference.Domain(ref), fmt.Sprintf("pull image %q", familiar))
+	unreached := registryError(err, reference.Domain(ref), fmt.Sprintf("pull image %q", familiar))
+	if errkind.Of(unreached) != errkind.Unavailable {
+		return unreached
+	}
+	return errkind.New(errkind.Unavailable, "%w (an image can also be loaded from a file: cuppa image load -i FILE)", unreached)
 }
 
 // pushError is pullError for pushes.

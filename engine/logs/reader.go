@@ -9,6 +9,10 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -34,11 +38,7 @@ func Read(ctx context.Context, path string, q Query, stdout, stderr io.Writer) e
 	if err != nil {
 		return err
 	}
-	defer func() {
-		for _, f := range files {
-			f.Close()
-		}
-	}()
+	defer func() { closeAll(files) }()
 	var notify *watcher
 	if q.Follow {
 		if notify, err = watch(path); err != nil {
@@ -130,25 +130,88 @@ func closed(ch <-chan struct{}) bool {
 }
 
 // openAll opens the files of a log, the oldest first. It is an error if there is none.
+//
+// A rotation under way renames one file after the other. So it looks again afterwards, and starts over if a name has come to mean
+// another file meanwhile.
 func openAll(path string) ([]*os.File, error) {
+	const patience = 100 // a writer that rotates without a pause must not hold us for ever
+	for try := 0; ; try++ {
+		files, err := openOnce(path)
+		if err != nil {
+			return nil, err
+		}
+		if try == patience || unchanged(path, files) {
+			if len(files) == 0 {
+				return nil, fmt.Errorf("open log %s: %w", path, fs.ErrNotExist)
+			}
+			slices.Reverse(files)
+			return files, nil
+		}
+		closeAll(files)
+	}
+}
+
+// openOnce opens what there is, the newest first, with a gap where a rotation has just renamed a file.
+func openOnce(path string) ([]*os.File, error) {
 	var files []*os.File
-	for n := 0; ; n++ {
+	for n := range lastNumber(path) + 1 {
 		f, err := os.Open(rotated(path, n))
 		if errors.Is(err, fs.ErrNotExist) {
-			if n == 0 {
-				continue // between rename and create of a rotation
-			}
-			break
+			continue
 		}
 		if err != nil {
+			closeAll(files)
 			return nil, fmt.Errorf("open log: %w", err)
 		}
-		files = append([]*os.File{f}, files...)
-	}
-	if len(files) == 0 {
-		return nil, fmt.Errorf("open log %s: %w", path, fs.ErrNotExist)
+		files = append(files, f)
 	}
 	return files, nil
+}
+
+// lastNumber is the highest number of a rotated file of the log.
+func lastNumber(path string) int {
+	last := 0
+	entries, err := os.ReadDir(filepath.Dir(path))
+	if err != nil {
+		return 0
+	}
+	for _, e := range entries {
+		if number, ok := strings.CutPrefix(e.Name(), filepath.Base(path)+"."); ok {
+			if n, err := strconv.Atoi(number); err == nil {
+				last = max(last, n)
+			}
+		}
+	}
+	return last
+}
+
+// unchanged tells whether the names, without a gap, still mean the files.
+func unchanged(path string, files []*os.File) bool {
+	if len(files) != lastNumber(path)+1 {
+		return len(files) == 0 && !exists(path)
+	}
+	for n, f := range files {
+		mine, err := f.Stat()
+		if err != nil {
+			return false
+		}
+		now, err := os.Stat(rotated(path, n))
+		if err != nil || !os.SameFile(mine, now) {
+			return false
+		}
+	}
+	return true
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		f.Close()
+	}
 }
 
 // successor opens the file that was begun after last, or returns nil if last is still the newest.

@@ -36,6 +36,6 @@ func choose(f facts) (choice, error) {
 		return choice{}, errkind.New(errkind.Unavailable,
 			"overlayfs cannot be used any more, and layers on this disk need it: %w (load the overlay kernel module, or use another data directory)", f.overlayErr)
 	default:
-		return choice{driver: Native, why: "overlayfs cannot be used here: " + f.overlayErr.Error()}, nil
+		return choice{driver: Native, why: "overlayfs cannot be used here: " + f.overlayErr.Error() + " (another data directory, on ext4 or xfs, saves room and time)"}, nil
 	}
 }

@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -28,7 +29,14 @@ func probeOverlay(dir string) (volatile bool, _ error) {
 	if mountVolatile(probe) == nil {
 		return true, nil
 	}
-	return false, overlayutils.Supported(probe)
+	if err := overlayutils.Supported(probe); err != nil {
+		var number unix.Errno
+		if errors.As(err, &number) {
+			err = number // around it are the names of folders that are gone by now
+		}
+		return false, fmt.Errorf("the kernel refuses to mount it on %s: %w", dir, err)
+	}
+	return false, nil
 }
 
 // mountVolatile mounts and unmounts one overlay.

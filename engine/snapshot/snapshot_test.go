@@ -21,7 +21,7 @@ func TestChoose(t *testing.T) {
 		kind  error
 	}{
 		{"new store", facts{}, "overlayfs", nil},
-		{"no overlay", facts{overlayErr: no}, "native: overlayfs cannot be used here: unknown file system type overlay", nil},
+		{"no overlay", facts{overlayErr: no}, "native: overlayfs cannot be used here: unknown file system type overlay (another data directory, on ext4 or xfs, saves room and time)", nil},
 		{"asked for what is not there", facts{asked: Overlay, overlayErr: no}, "overlayfs cannot be used here: unknown file system type overlay", errkind.Unavailable},
 		{"asked for copies", facts{asked: Native}, "native", nil},
 		{"copies stay copies", facts{hasNative: true}, "native: the layers on this disk were stored as copies", nil},

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
@@ -100,6 +101,27 @@ func meminfo() map[string]int64 {
 		}
 	}
 	return out
+}
+
+// Memory returns how much memory this machine has, and how much of it is free to use.
+func Memory() (total, available int64) {
+	info := meminfo()
+	return info["MemTotal"], info["MemAvailable"]
+}
+
+// CPU returns the time that all of this machine's processors have worked.
+func CPU() time.Duration {
+	const tick = 10 * time.Millisecond
+	fields := strings.Fields(strings.SplitN(text("/proc/stat"), "\n", 2)[0])
+	var ticks int64
+	for i, field := range fields {
+		if i == 0 || i == 4 || i == 5 || i > 8 { // the label, idle, waiting, and what is counted elsewhere
+			continue
+		}
+		n, _ := strconv.ParseInt(field, 10, 64)
+		ticks += n
+	}
+	return time.Duration(ticks) * tick
 }
 
 // Capacity measures what this machine has.

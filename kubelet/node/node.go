@@ -75,6 +75,7 @@ const (
 	leaseEvery    = 10 * time.Second
 	leaseSeconds  = 40
 	retryEvery    = 500 * time.Millisecond
+	lookPatience  = 10 * time.Second // a node that has not found its pods by then says that it is not ready
 )
 
 // Run registers the node and keeps telling about it until ctx ends.
@@ -105,6 +106,9 @@ func (a *Agent) statusLoop(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	synced := a.Synced
+	if !a.lookFirst(ctx) {
+		return ctx.Err()
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -116,6 +120,24 @@ func (a *Agent) statusLoop(ctx context.Context) error {
 		}
 		timer.Reset(a.round(ctx))
 	}
+}
+
+// lookFirst waits, if the API has this node as ready, until the pods that ran before are known again: a node that comes back and calls
+// itself not ready in the meantime would take its pods out of their Services. It reports whether ctx still lives.
+func (a *Agent) lookFirst(ctx context.Context) bool {
+	node, ok := kube.Get[*corev1.Node](a.Cluster, kube.Nodes, "", a.Name)
+	if a.Synced == nil || !ok || a.next(node.Status) == notReadyEvery {
+		return ctx.Err() == nil
+	}
+	patience := time.NewTimer(lookPatience)
+	defer patience.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-a.Synced:
+	case <-patience.C:
+	}
+	return true
 }
 
 // round looks at the node, tells what is new, and returns when to look again.

@@ -21,9 +21,9 @@ type Health struct {
 	PIDs, MaxPIDs   int64
 }
 
-// Below these the node is short of something.
+// Below these the node is short of something. LeastMemory is also when it begins to give up pods.
 const (
-	leastMemory    = 100 << 20
+	LeastMemory    = 100 << 20
 	leastDisk      = 1 << 30
 	leastDiskShare = 10 // per cent, if that is less than leastDisk
 	leastInodes    = 5  // per cent
@@ -76,7 +76,7 @@ func Conditions(h Health) []corev1.NodeCondition {
 		ready.Message = fmt.Sprint(h.NotReady)
 	}
 	return []corev1.NodeCondition{
-		pressure(corev1.NodeMemoryPressure, h.MemoryAvailable > 0 && h.MemoryAvailable < leastMemory, "Memory",
+		pressure(corev1.NodeMemoryPressure, h.MemoryAvailable > 0 && h.MemoryAvailable < LeastMemory, "Memory",
 			"KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
 		pressure(corev1.NodeDiskPressure, disk, "Disk", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
 		pressure(corev1.NodePIDPressure, h.MaxPIDs > 0 && h.MaxPIDs-h.PIDs < h.MaxPIDs*leastPIDs/100, "PID",

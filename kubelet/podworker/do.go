@@ -203,7 +203,7 @@ func forget(ctx context.Context, w *Worker, in Input, _ Action) func(*Memory) {
 	opts := metav1.DeleteOptions{GracePeriodSeconds: &none, Preconditions: &metav1.Preconditions{UID: &in.Pod.UID}}
 	for delay := firstSandbox; ; delay = min(2*delay, lastSandbox) {
 		err := w.deps.Cluster.Delete(ctx, kube.Pods, in.Pod.Namespace, in.Pod.Name, opts)
-		if err == nil || apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
+		if err == nil || apierrors.IsNotFound(err) || apierrors.IsConflict(err) && w.replaced(ctx) {
 			return func(m *Memory) { m.Forgotten = true }
 		}
 		if ctx.Err() != nil {
@@ -212,6 +212,15 @@ func forget(ctx context.Context, w *Worker, in Input, _ Action) func(*Memory) {
 		w.deps.Logger.Warn("cannot delete pod from the API", "pod", w.name(), "err", err)
 		pause(ctx, delay)
 	}
+}
+
+// replaced tells whether the pod's name belongs to another pod, or to none, by now.
+func (w *Worker) replaced(ctx context.Context) bool {
+	current, err := w.deps.Cluster.Live(ctx, kube.Pods, w.key.Namespace, w.key.Name)
+	if err != nil {
+		return apierrors.IsNotFound(err)
+	}
+	return current.GetUID() != w.key.UID
 }
 
 func clean(ctx context.Context, w *Worker, _ Input, _ Action) func(*Memory) {

@@ -13,11 +13,14 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/cuppa-project/cuppa/kube"
 	"github.com/cuppa-project/cuppa/kubelet/kubelettest"
+	"github.com/cuppa-project/cuppa/kubelet/podworker"
 )
 
 func always() *corev1.ContainerRestartPolicy {
@@ -712,3 +715,38 @@ func TestTerseRuntime(t *testing.T) {
 }
 
 func shortLived(uint32) kubelettest.Program { return kubelettest.Program{RunFor: time.Second} }
+
+// TestBusyServerIsNoReasonToStop: a conflict over the same pod is not taken for the pod's end.
+func TestBusyServerIsNoReasonToStop(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		var tries atomic.Int32
+		w.cluster.Fail = func(verb, resource, name string) error {
+			if verb == "patch" && resource == "pods" && tries.Add(1) == 1 {
+				return apierrors.NewConflict(schema.GroupResource{Resource: resource}, name, errors.New("busy"))
+			}
+			return nil
+		}
+		w.create(newPod("web"))
+		after(time.Second)
+		if got := w.pod("web").Status.Phase; got != corev1.PodRunning {
+			t.Errorf("phase %q after %d tries", got, tries.Load())
+		}
+	})
+}
+
+func TestEndedByTheNode(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.runtime.Program("app", func(uint32) kubelettest.Program { return kubelettest.Program{IgnoreTerm: true} })
+		w.create(newPod("web"))
+		after(time.Second)
+		w.pool.End(w.pod("web").UID, podworker.Outcome{Phase: corev1.PodFailed, Reason: "Evicted", Message: "too much", Hurry: true})
+		after(2 * time.Second)
+		pod := w.pod("web")
+		if pod.Status.Phase != corev1.PodFailed || pod.Status.Reason != "Evicted" || pod.Status.Message != "too much" {
+			t.Errorf("phase %s reason %q message %q", pod.Status.Phase, pod.Status.Reason, pod.Status.Message)
+		}
+		if got := status(pod, "app").RestartCount; got != 0 {
+			t.Errorf("restarted %d times", got)
+		}
+	})
+}

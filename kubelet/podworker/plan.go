@@ -245,7 +245,7 @@ func (p *planner) recordedAttempt(name string) uint32 {
 
 // grace is how long a container of this pod has to end.
 func (p *planner) grace() time.Duration {
-	if p.Removed && p.Pod.DeletionGracePeriodSeconds == nil {
+	if p.Removed && p.Pod.DeletionGracePeriodSeconds == nil || p.plan.Verdict.Hurry {
 		return removedGrace
 	}
 	seconds := int64(corev1.DefaultTerminationGracePeriodSeconds)
@@ -258,7 +258,7 @@ func (p *planner) grace() time.Duration {
 	return time.Duration(seconds) * time.Second
 }
 
-// removedGrace is for pods that vanished from the API: whoever forced that does not wait for them.
+// removedGrace is for pods that vanished from the API, since whoever forced that does not wait for them, and for those in a hurry.
 const removedGrace = time.Second
 
 // restartAll starts every container anew when a rule of one that exited says so: all are stopped and removed, the one that

@@ -62,6 +62,7 @@ type Operation struct {
 type Outcome struct {
 	Phase           corev1.PodPhase
 	Reason, Message string
+	Hurry           bool // the node cannot wait for the containers' grace
 }
 
 // Retry is a failure and when to try again.

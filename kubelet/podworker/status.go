@@ -187,11 +187,6 @@ func (d *describer) conditions(out corev1.PodStatus) []corev1.PodCondition {
 		list[i].ObservedGeneration = d.Pod.Generation
 		list[i].LastTransitionTime = d.since(list[i])
 	}
-	for _, other := range d.Pod.Status.Conditions {
-		if !slices.Contains(OwnedConditions(), other.Type) {
-			list = append(list, other)
-		}
-	}
 	return list
 }
 

@@ -54,7 +54,7 @@ func outcome(in Input) Outcome {
 		return *in.Memory.Rejected
 	}
 	if end, ok := Deadline(pod); ok && !in.Now.Before(end) {
-		return Outcome{corev1.PodFailed, "DeadlineExceeded", "Pod was active on the node longer than the specified deadline"}
+		return Outcome{Phase: corev1.PodFailed, Reason: "DeadlineExceeded", Message: "Pod was active on the node longer than the specified deadline"}
 	}
 	if phase, ok := Finished(pod, &in.Observed); ok {
 		return Outcome{Phase: phase}

@@ -35,6 +35,7 @@ const (
 	writeWithin  = time.Minute
 	maxMessage   = 4 << 20
 	bufferLength = 32 << 10
+	stdinQueue   = 64 // messages of input that may wait for the command
 )
 
 func channelProtocols() []string {
@@ -63,8 +64,8 @@ func upgrade(w http.ResponseWriter, r *http.Request, protocols []string) (*webso
 // channels is one connection.
 type channels struct {
 	conn   *websocket.Conn
-	mu     sync.Mutex // writers take turns
-	stdin  *io.PipeWriter
+	mu     sync.Mutex  // writers take turns
+	stdin  chan []byte // input on its way to the command; nil: none is wanted
 	resize chan TerminalSize
 	cancel context.CancelFunc
 }
@@ -83,8 +84,9 @@ func serveChannels(w http.ResponseWriter, r *http.Request, opts *remotecommand.O
 	hangUp := func() {}
 	if opts.Stdin {
 		reader, writer := io.Pipe()
-		c.stdin, stdin = writer, reader
+		c.stdin, stdin = make(chan []byte, stdinQueue), reader
 		hangUp = func() { _ = reader.Close() } // whoever still writes is let go
+		go c.feed(c.stdin, writer)
 	}
 	var stdout, stderr io.Writer
 	if opts.Stdout {
@@ -174,11 +176,7 @@ func (c *channels) ping(ctx context.Context) {
 func (c *channels) read(ctx context.Context) {
 	defer c.cancel()
 	defer close(c.resize)
-	defer func() {
-		if c.stdin != nil {
-			_ = c.stdin.Close()
-		}
-	}()
+	defer c.endStdin()
 	_ = c.conn.SetReadDeadline(time.Now().Add(pongWithin))
 	c.conn.SetPongHandler(func(string) error { return c.conn.SetReadDeadline(time.Now().Add(pongWithin)) })
 	for {
@@ -196,15 +194,38 @@ func (c *channels) read(ctx context.Context) {
 	}
 }
 
+// endStdin says that no more input comes. It is called by the reader only, and may be called again.
+func (c *channels) endStdin() {
+	if c.stdin != nil {
+		close(c.stdin)
+		c.stdin = nil
+	}
+}
+
+// feed hands input on. It stands between the reader and the command, so that a command which is slow to read does not hold back
+// the messages behind its input, such as a new size of the terminal.
+func (c *channels) feed(queue <-chan []byte, to *io.PipeWriter) {
+	defer to.Close()
+	for data := range queue {
+		if _, err := to.Write(data); err != nil {
+			return // a command that does not read its input any more is no failure
+		}
+	}
+}
+
 func (c *channels) take(ctx context.Context, channel byte, data []byte) {
 	switch channel {
 	case channelStdin:
-		if c.stdin != nil && len(data) > 0 {
-			_, _ = c.stdin.Write(data) // a command that does not read its input any more is no failure
+		if c.stdin == nil || len(data) == 0 {
+			return
+		}
+		select {
+		case c.stdin <- data:
+		case <-ctx.Done():
 		}
 	case channelClose:
-		if len(data) == 1 && data[0] == channelStdin && c.stdin != nil {
-			_ = c.stdin.Close()
+		if len(data) == 1 && data[0] == channelStdin {
+			c.endStdin()
 		}
 	case channelResize:
 		var size struct{ Width, Height uint16 }

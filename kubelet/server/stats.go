@@ -14,6 +14,7 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	stats "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
 
+	"github.com/cuppa-project/cuppa/kubelet/node"
 	"github.com/cuppa-project/cuppa/kubelet/observe"
 )
 
@@ -39,11 +40,13 @@ func (s *Server) nodeStats() stats.NodeStats {
 		used := capacity - fs.Bfree*uint64(fs.Bsize)
 		out.Fs = &stats.FsStats{Time: metav1.Now(), AvailableBytes: &available, CapacityBytes: &capacity, UsedBytes: &used}
 	}
+	total, available := node.Memory()
+	free, used := uint64(available), uint64(total-available)
+	out.Memory = &stats.MemoryStats{Time: metav1.Now(), AvailableBytes: &free, UsageBytes: &used, WorkingSetBytes: &used}
+	worked := uint64(node.CPU())
+	out.CPU = &stats.CPUStats{Time: metav1.Now(), UsageCoreNanoSeconds: &worked}
 	var info unix.Sysinfo_t
 	if unix.Sysinfo(&info) == nil {
-		free := info.Freeram * uint64(info.Unit)
-		used := info.Totalram*uint64(info.Unit) - free
-		out.Memory = &stats.MemoryStats{Time: metav1.Now(), AvailableBytes: &free, UsageBytes: &used}
 		out.StartTime = metav1.NewTime(time.Now().Add(-time.Duration(info.Uptime) * time.Second).Truncate(time.Second))
 	}
 	return out

@@ -100,16 +100,15 @@ func (w *Writer) run(ctx context.Context) {
 		}
 		w.mu.Unlock()
 		err := w.write(ctx, next)
+		gone := err != nil && w.isGone(ctx, err)
 		w.mu.Lock()
-		switch {
-		case err == nil:
+		w.gone = gone
+		if err == nil {
 			w.written, delay = next, firstRetry
-		case apierrors.IsNotFound(err), apierrors.IsConflict(err):
-			w.gone = true // by another UID too: the name is somebody else's now
 		}
 		w.changed.Broadcast()
 		w.mu.Unlock()
-		if err == nil || apierrors.IsNotFound(err) || apierrors.IsConflict(err) || ctx.Err() != nil {
+		if err == nil || gone || ctx.Err() != nil {
 			continue
 		}
 		w.Logger.Warn("cannot write pod status", "pod", w.Key.Namespace+"/"+w.Key.Name, "err", err)
@@ -121,6 +120,19 @@ func (w *Writer) run(ctx context.Context) {
 		}
 		delay = min(2*delay, lastRetry)
 	}
+}
+
+// isGone tells whether an error means that the pod is no more. A conflict may mean that its name is another pod's now, or only that
+// the server was busy with the same object.
+func (w *Writer) isGone(ctx context.Context, err error) bool {
+	if apierrors.IsConflict(err) {
+		current, liveErr := w.Cluster.Live(ctx, kube.Pods, w.Key.Namespace, w.Key.Name)
+		if liveErr == nil {
+			return current.GetUID() != w.Key.UID
+		}
+		err = liveErr
+	}
+	return apierrors.IsNotFound(err)
 }
 
 func (w *Writer) write(ctx context.Context, status *corev1.PodStatus) error {

@@ -9,10 +9,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -176,6 +178,23 @@ func (k *Keeper) Remove(uid types.UID) error {
 		return err
 	}
 	return os.RemoveAll(k.PodDir(uid))
+}
+
+// Usage is how many bytes an emptyDir on disk holds.
+func (k *Keeper) Usage(uid types.UID, name string) (int64, error) {
+	var total int64
+	err := filepath.WalkDir(k.emptyDir(uid, name), func(_ string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return nil // files come and go meanwhile
+		}
+		if info, err := entry.Info(); err == nil && info.Mode().IsRegular() {
+			if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+				total += stat.Blocks * 512 // what the file takes, which may be less than its length
+			}
+		}
+		return nil
+	})
+	return total, err
 }
 
 // Known lists the pods that have files here.

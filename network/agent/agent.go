@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/cuppa-project/cuppa/internal/errkind"
@@ -76,6 +77,7 @@ type Agent struct {
 	remote *dns.Remote // the same, if another process answers
 	events *events.Recorder
 
+	synced chan struct{} // closed after the first round
 	index  *index
 	status *statusWriter
 	chosen *chosen
@@ -95,7 +97,7 @@ func New(cfg Config) (*Agent, error) {
 		return nil, fmt.Errorf("open network agent: %w", err)
 	}
 	a := &Agent{
-		cfg: cfg, proxy: p, ports: localport.New(localport.Config{NS: cfg.NS, Log: cfg.Log}), index: newIndex(), known: newKnown(), chosen: newChosen(),
+		cfg: cfg, synced: make(chan struct{}), proxy: p, ports: localport.New(localport.Config{NS: cfg.NS, Log: cfg.Log}), index: newIndex(), known: newKnown(), chosen: newChosen(),
 		events: events.New(events.Config{Cluster: cfg.Cluster, Component: "cuppa-network", Host: cfg.NodeName, Logger: cfg.Log}),
 	}
 	a.status = newStatusWriter(cfg, a.events)
@@ -137,6 +139,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	return run.Group(ctx, parts...)
 }
 
+// Synced is closed once the Services that were there at the start are served.
+func (a *Agent) Synced() <-chan struct{} { return a.synced }
+
 // loop carries over what changes.
 func (a *Agent) loop(ctx context.Context) error {
 	if err := a.index.watch(ctx, a.cfg.Cluster); err != nil {
@@ -150,8 +155,10 @@ func (a *Agent) loop(ctx context.Context) error {
 		a.index.touchPods()
 	}
 	a.index.touchAll()
+	first := sync.OnceFunc(func() { close(a.synced) })
 	for {
 		again := a.sync(ctx, a.index.take())
+		first()
 		var timer <-chan time.Time
 		if again {
 			timer = time.After(retry)

@@ -256,6 +256,7 @@ func (s *Set) join(now *serving, sock *socket, client net.Conn) {
 	server, err := s.dial("tcp", sock.aimed())
 	if err != nil {
 		// The client sees what it would have seen without us: a reset.
+		s.cfg.Log.Debug("connect to the target of a published port", "target", sock.aimed().String(), "err", err)
 		client.(*net.TCPConn).SetLinger(0)
 		return
 	}

@@ -54,6 +54,11 @@ func apiGroup(ctx context.Context, b *bench) error {
 			b.put("start", medianMax(all)...)
 			return nil
 		})
+		if m.server == nil && ctx.Err() == nil {
+			if _, err := m.startControl(ctx); err != nil {
+				return err
+			}
+		}
 		if m.server == nil {
 			return errors.New("the control plane did not start")
 		}

@@ -85,6 +85,7 @@ func parse(args []string) (*bench, []group, error) {
 	flags.StringVar(&b.kubeconfig, "kubeconfig", "", "api: measure the server of this `file` instead of one of our own")
 	flags.StringVar(&b.namespace, "namespace", "", "api: the `name` of the namespace to make and remove (default bench-PID)")
 	pids := flags.String("pids", "", "api: `process ids` of the server (and its store), comma-separated, for memory and CPU")
+	only := flags.String("rows", "", "only these rows, by the `ids` of rows.go, comma-separated; some need others before them (list and get need create)")
 	flags.BoolVar(&b.fakeNodes, "fake-nodes", false, "api: with --kubeconfig, measure scheduling too; makes and removes 5,000 Nodes")
 	// Flags may stand before and after the groups.
 	var chosen []group
@@ -103,7 +104,8 @@ func parse(args []string) (*bench, []group, error) {
 	if len(chosen) == 0 {
 		chosen = groups
 	}
-	for _, word := range strings.FieldsFunc(*pids, func(r rune) bool { return r == ',' }) {
+	b.only = words(*only)
+	for _, word := range words(*pids) {
 		pid, err := strconv.Atoi(word)
 		if err != nil {
 			return nil, nil, fmt.Errorf("--pids: %q is not a process id", word)
@@ -114,6 +116,11 @@ func parse(args []string) (*bench, []group, error) {
 		b.namespace = fmt.Sprintf("bench-%d", os.Getpid())
 	}
 	return b, chosen, b.check(chosen)
+}
+
+// words splits a list with commas.
+func words(list string) []string {
+	return strings.FieldsFunc(list, func(r rune) bool { return r == ',' })
 }
 
 func find(name string) (group, error) {

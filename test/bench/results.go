@@ -15,6 +15,7 @@ type results struct {
 	mu      sync.Mutex
 	figures map[string][]float64
 	notes   map[string]string // why a row has no figures
+	only    []string          // the rows that are asked for; none: all
 }
 
 func newResults() *results {
@@ -30,6 +31,9 @@ func (r *results) put(id string, figures ...float64) {
 
 // step measures rows: what fails is noted in them, and the run goes on.
 func (r *results) step(ids string, measure func() error) {
+	if len(r.only) > 0 && !slices.ContainsFunc(strings.Fields(ids), func(id string) bool { return slices.Contains(r.only, id) }) {
+		return
+	}
 	fmt.Fprintf(os.Stderr, "bench: %s ...\n", ids)
 	err := measure()
 	if err == nil {
@@ -49,7 +53,7 @@ func (r *results) step(ids string, measure func() error) {
 func (r *results) table(groups map[string]bool) string {
 	lines := [][]string{{"what", "measured", "budget", "", "how"}, nil}
 	for _, row := range rows {
-		if groups[row.group] {
+		if groups[row.group] && (len(r.only) == 0 || slices.Contains(r.only, row.id)) {
 			lines = append(lines, r.line(row))
 		}
 	}

@@ -44,6 +44,14 @@ func binary(t *testing.T) string {
 // newNode starts a server in a new namespace; when the test ends, everything is ended and the machine is searched for leftovers.
 func newNode(t *testing.T) *node {
 	t.Helper()
+	n := newMachine(t)
+	n.cuppa("server", "start")
+	return n
+}
+
+// newMachine is a node whose server has not been started yet.
+func newMachine(t *testing.T) *node {
+	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("containers need root")
 	}
@@ -62,7 +70,6 @@ func newNode(t *testing.T) *node {
 		exec.Command("ip", "netns", "delete", n.netns).Run()
 	})
 	n.must("nsenter", "--net=/run/netns/"+n.netns, "ip", "link", "set", "lo", "up")
-	n.cuppa("server", "start")
 	return n
 }
 
@@ -73,14 +80,23 @@ func lastLines(s string, n int) string {
 
 // leftovers fails the test for anything of the node that is still on the machine.
 func (n *node) leftovers() {
+	for _, left := range n.remains() {
+		n.t.Errorf("left behind: %s", left)
+	}
+}
+
+// remains is what the machine still has of the node.
+func (n *node) remains() []string {
 	t := n.t
+	t.Helper()
+	var all []string
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for line := range strings.Lines(string(mounts)) {
 		if strings.Contains(line, n.dir) {
-			t.Errorf("a mount is left: %s", line)
+			all = append(all, "mount: "+line)
 		}
 	}
 	procs, err := filepath.Glob("/proc/[0-9]*/cmdline")
@@ -90,7 +106,7 @@ func (n *node) leftovers() {
 	for _, p := range procs {
 		line, err := os.ReadFile(p)
 		if err == nil && bytes.Contains(line, []byte(n.dir)) {
-			t.Errorf("a process is left: %s", bytes.ReplaceAll(line, []byte{0}, []byte{' '}))
+			all = append(all, "process: "+string(bytes.ReplaceAll(line, []byte{0}, []byte{' '})))
 		}
 	}
 	left, err := filepath.Glob("/sys/fs/cgroup/*/cuppa-" + n.hash())
@@ -98,18 +114,19 @@ func (n *node) leftovers() {
 		t.Fatal(err)
 	}
 	for _, dir := range left {
-		t.Errorf("a cgroup is left: %s", dir)
+		all = append(all, "cgroup: "+dir)
 	}
 	links := n.inside("ip", "-o", "link")
 	if lines := strings.Count(strings.TrimSpace(links), "\n"); lines != 0 {
-		t.Errorf("network links are left:\n%s", links)
+		all = append(all, "network links:\n"+links)
 	}
 	if routes := n.inside("ip", "route"); strings.TrimSpace(routes) != "" {
-		t.Errorf("routes are left:\n%s", routes)
+		all = append(all, "routes:\n"+routes)
 	}
 	if tables := n.inside("nft", "list", "tables"); strings.TrimSpace(tables) != "" {
-		t.Errorf("nft tables are left:\n%s", tables)
+		all = append(all, "nft tables:\n"+tables)
 	}
+	return all
 }
 
 func (n *node) must(name string, args ...string) string {

@@ -1,0 +1,70 @@
+package authz
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/cuppa-project/cuppa/apiserver/authn"
+)
+
+// TestDefault asks the table: who, verb, "group/resource[/subresource]" or a path, name, and whether it is allowed.
+func TestDefault(t *testing.T) {
+	users := map[string]authn.User{
+		"admin":      {Name: "admin", Groups: []string{"system:masters", authn.GroupAuthenticated}},
+		"node":       {Name: "system:node:n1", Groups: []string{"system:nodes", authn.GroupAuthenticated}},
+		"scheduler":  {Name: "system:kube-scheduler", Groups: []string{authn.GroupAuthenticated}},
+		"controller": {Name: "system:controller:deployment", Groups: []string{authn.GroupAuthenticated}},
+		"account":    {Name: "system:serviceaccount:default:default", Groups: []string{authn.GroupAuthenticated}},
+		"anyone":     {Name: "system:anonymous", Groups: []string{authn.GroupUnauthenticated}},
+		"impostor":   {Name: "system:node:n1", Groups: []string{authn.GroupAuthenticated}},
+	}
+	for _, c := range []struct {
+		who, verb, what, name string
+		want                  bool
+	}{
+		{"admin", "delete", "/secrets", "s", true},
+		{"admin", "get", "path:/metrics", "", true},
+		{"admin", "impersonate", "/users", "x", true},
+		{"node", "list", "/pods", "", true},
+		{"node", "update", "/pods/status", "p", true},
+		{"node", "create", "/serviceaccounts/token", "default", true},
+		{"node", "create", "/nodes", "", true},
+		{"node", "patch", "/nodes/status", "n1", true},
+		{"node", "patch", "/nodes/status", "n2", false},
+		{"node", "delete", "/nodes", "n1", false},
+		{"node", "create", "/secrets", "", false},
+		{"node", "update", "apps/deployments", "d", false},
+		{"node", "get", "path:/metrics", "", false},
+		{"impostor", "list", "/pods", "", false},
+		{"scheduler", "create", "/pods/binding", "p", true},
+		{"scheduler", "list", "apps/replicasets", "", true},
+		{"scheduler", "update", "/pods", "p", false},
+		{"scheduler", "create", "/secrets", "", false},
+		{"controller", "create", "apps/replicasets", "", true},
+		{"controller", "get", "path:/metrics", "", false},
+		{"controller", "impersonate", "/users", "admin", false},
+		{"account", "get", "path:/apis/apps/v1", "", true},
+		{"account", "get", "path:/openapi/v3", "", true},
+		{"account", "get", "/pods", "p", false},
+		{"anyone", "get", "path:/version", "", true},
+		{"anyone", "get", "path:/readyz/etcd", "", true},
+		{"anyone", "get", "path:/api", "", false},
+		{"anyone", "post", "path:/version", "", false},
+		{"anyone", "get", "path:/versions", "", false},
+	} {
+		req := Request{User: users[c.who], Verb: c.verb, Name: c.name}
+		if path, ok := strings.CutPrefix(c.what, "path:"); ok {
+			req.Path = path
+		} else {
+			parts := strings.Split(c.what, "/")
+			req.Group, req.Resource = parts[0], parts[1]
+			if len(parts) > 2 {
+				req.Subresource = parts[2]
+			}
+		}
+		if got, _ := Default().Authorize(context.Background(), req); got != c.want {
+			t.Errorf("%s may %s %s %q: %v, want %v", c.who, c.verb, c.what, c.name, got, c.want)
+		}
+	}
+}
