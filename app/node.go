@@ -11,8 +11,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/cuppa-project/cuppa/api"
 	"github.com/cuppa-project/cuppa/controller/nodeipam"
@@ -41,6 +43,7 @@ type node struct {
 	supervisor *supervisor.Client
 	engine     *engine.Engine
 	served     chan struct{} // closed once this node serves the cluster's Services
+	pods       atomic.Pointer[kube.Source]
 }
 
 // openNode starts or finds the supervisor and opens the engine. It needs no cluster, so it runs while the control plane starts.
@@ -53,11 +56,35 @@ func openNode(ctx context.Context, config Config, ranges Ranges, address net.IP)
 		return nil, err
 	}
 	n.engine, err = engine.New(engine.Config{DataDir: config.DataDir, RunDir: config.RunDir, Runtime: n.supervisor,
-		CgroupParent: strings.TrimPrefix(config.CgroupParent, "/"), Logger: n.logger.With("part", "engine")})
+		CgroupParent: strings.TrimPrefix(config.CgroupParent, "/"),
+		VolumeUsers: n.volumeUsers, Logger: n.logger.With("part", "engine")})
 	if err != nil {
 		return nil, err
 	}
 	return n, nil
+}
+
+// volumeUsers names the pods of this node that mount a named volume. Before the cluster is known, everything counts as used.
+func (n *node) volumeUsers(name string) []string {
+	pods := n.pods.Load()
+	if pods == nil {
+		return []string{"a pod of the cluster, which is still starting"}
+	}
+	dir := filepath.Join(n.config.DataDir, "volumes", name) + "/"
+	var users []string
+	for _, obj := range (*pods).List("", labels.Everything()) {
+		pod, ok := obj.(*corev1.Pod)
+		if !ok || pod.Spec.NodeName != n.config.NodeName || kube.PodFinished(pod) {
+			continue
+		}
+		for _, v := range pod.Spec.Volumes {
+			if v.HostPath != nil && strings.HasPrefix(v.HostPath.Path+"/", dir) {
+				users = append(users, "pod "+pod.Namespace+"/"+pod.Name)
+				break
+			}
+		}
+	}
+	return users
 }
 
 func (n *node) close() error { return n.engine.Close() }
@@ -65,6 +92,8 @@ func (n *node) close() error { return n.engine.Close() }
 // run takes part in the cluster until ctx ends.
 // cluster is the API as this node, services the API as the part that reports where Services are published.
 func (n *node) run(ctx context.Context, cluster, services kube.Cluster, ca *pki.Authority) error {
+	source := cluster.Source(kube.Pods)
+	n.pods.Store(&source)
 	block, err := n.podRange(cluster)
 	if err != nil {
 		return err
@@ -110,7 +139,7 @@ func (n *node) run(ctx context.Context, cluster, services kube.Cluster, ca *pki.
 	k, err := kubelet.New(kubelet.Config{
 		NodeName: n.config.NodeName, Cluster: cluster, Runtime: door, Images: door, Streamer: door,
 		DataDir: filepath.Join(n.config.DataDir, "kubelet"), RunDir: filepath.Join(n.config.RunDir, "kubelet"),
-		NodeIPs: []string{nodeIP.String()}, PodCIDR: block.String(), ClusterDNS: []string{n.ranges.DNS().String()}, ClusterDomain: api.ClusterDomain,
+		NodeIPs: []string{nodeIP.String()}, PodCIDR: block.String(), ClusterDNS: []string{n.ranges.DNS().String()}, ClusterDomain: api.ClusterDomain, ResolvConf: n.config.ResolvConf,
 		CgroupRoot: strings.TrimPrefix(n.config.CgroupParent, "/"),
 		ServerAddr: n.config.KubeletListen, ServerTLS: serving, Logger: n.logger.With("part", "kubelet"),
 	})

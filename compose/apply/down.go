@@ -13,6 +13,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cuppa-project/cuppa/api"
 	"github.com/cuppa-project/cuppa/compose/plan"
@@ -224,11 +225,12 @@ func Stop(ctx context.Context, t Target, project string, services []string, stat
 	if err != nil || opts.Remove {
 		return err
 	}
-	return remember(ctx, t, ns, state.Deployments, services, last)
+	killed := opts.Grace != nil && *opts.Grace == 0
+	return remember(ctx, t, ns, state.Deployments, services, last, killed)
 }
 
-// remember writes down how the containers of stopped services ended, for `ps -a`: their pods are gone.
-func remember(ctx context.Context, t Target, namespace string, deployments []*appsv1.Deployment, services []string, last map[string]*corev1.Pod) error {
+// remember writes down how the containers of stopped services ended, for `ps -a`: their pods are gone. Those that were killed went without telling.
+func remember(ctx context.Context, t Target, namespace string, deployments []*appsv1.Deployment, services []string, last map[string]*corev1.Pod, killed bool) error {
 	for _, d := range deployments {
 		service := d.Labels[api.LabelService]
 		if !slices.Contains(services, service) {
@@ -237,11 +239,16 @@ func remember(ctx context.Context, t Target, namespace string, deployments []*ap
 		ends := map[int]plan.Stopped{}
 		for _, pod := range last {
 			c := container(pod)
-			if pod.Labels[api.LabelService] != service || c == nil || c.State.Terminated == nil {
+			if pod.Labels[api.LabelService] != service || c == nil {
 				continue
 			}
 			_, id, _ := strings.Cut(c.ContainerID, "://")
-			ends[plan.Number(pod)] = plan.Stopped{ExitCode: c.State.Terminated.ExitCode, At: c.State.Terminated.FinishedAt, ID: id}
+			switch end := c.State.Terminated; {
+			case end != nil:
+				ends[plan.Number(pod)] = plan.Stopped{ExitCode: end.ExitCode, At: end.FinishedAt, ID: id}
+			case killed && c.State.Running != nil:
+				ends[plan.Number(pod)] = plan.Stopped{ExitCode: 128 + 9, At: metav1.Now(), ID: id}
+			}
 		}
 		if len(ends) == 0 {
 			continue

@@ -255,13 +255,13 @@ func (j *job) explain(text string) Problems {
 		var out Problems
 		for line := range strings.Lines(list) {
 			if line = strings.TrimSpace(line); line != "" {
-				out = append(out, j.explainLine(line))
+				out = append(out, reworded(j.explainLine(line)))
 			}
 		}
 		return out
 	}
 	text = strings.ReplaceAll(text, "\n", " ")
-	return Problems{j.explainLine(text)}
+	return Problems{reworded(j.explainLine(text))}
 }
 
 func (j *job) explainLine(text string) Problem {

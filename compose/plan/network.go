@@ -120,7 +120,7 @@ func (b *builder) choosePort(s *model.Service, p model.Port, proto corev1.Protoc
 	if host == "" {
 		host = "0.0.0.0"
 	}
-	b.problem("service %q: Bind for %s:%s failed: port is already allocated by %s (publish another port, or end what holds this one)", s.Name, host, p.Published, by)
+	b.problem("service %q: Bind for %s:%s failed: port is already allocated by %s; publish another port, or end what holds this one", s.Name, host, p.Published, by)
 	return 0, false
 }
 

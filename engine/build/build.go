@@ -112,6 +112,9 @@ func (b *Builder) get() (*parts, error) {
 
 // Open makes sure that builds can begin; the first use costs some time.
 func (b *Builder) Open() error {
+	if err := snapshot.Require(b.cfg.Content.Dir(), 0); err != nil {
+		return err
+	}
 	_, err := b.get()
 	return err
 }

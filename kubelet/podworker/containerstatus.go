@@ -54,11 +54,14 @@ func (d *describer) again(c *corev1.Container, last observe.Container) *corev1.C
 	if d.verdict.Stage != Active || RestartRule(d.Pod, c, last.ExitCode) == Leave {
 		return nil
 	}
-	if retry := d.Memory.Start[c.Name]; retry.Failed() {
+	backoff := d.Memory.Crash[c.Name]
+	held := backoff.Until(last.FinishedAt).After(d.Now)
+	retry := d.Memory.Start[c.Name]
+	// Why it could not start is told for a moment; after that, that it is held back because it keeps failing.
+	if retry.Failed() && (!held || isImageReason(retry.Reason) || d.Now.Before(retry.Since.Add(failureShown))) {
 		return d.failure(retry)
 	}
-	backoff := d.Memory.Crash[c.Name]
-	if !backoff.Until(last.FinishedAt).After(d.Now) {
+	if !held {
 		return nil
 	}
 	return &corev1.ContainerStateWaiting{Reason: ReasonCrashLoopBackOff, Message: CrashMessage(d.Pod, c.Name, backoff.Delay)}
@@ -104,7 +107,7 @@ func (d *describer) waiting(c *corev1.Container, init bool) *corev1.ContainerSta
 
 // failure describes a start that failed. A failed pull is shown as such for a moment, and as backed off from then on.
 func (d *describer) failure(r Retry) *corev1.ContainerStateWaiting {
-	if r.Reason == ReasonErrImagePull && !d.Now.Before(r.Since.Add(imagePullShown)) {
+	if r.Reason == ReasonErrImagePull && !d.Now.Before(r.Since.Add(failureShown)) {
 		return &corev1.ContainerStateWaiting{Reason: ReasonImagePullBackOff, Message: "Back-off pulling image: " + ReasonErrImagePull + ": " + r.Message}
 	}
 	return &corev1.ContainerStateWaiting{Reason: r.Reason, Message: r.Message}

@@ -558,6 +558,11 @@ func TestStartFailures(t *testing.T) {
 		if got == nil || got.Reason != "RunContainerError" || !strings.Contains(got.Message, "executable file not found") {
 			t.Errorf("waiting: %+v", got)
 		}
+		after(10 * time.Second)
+		got = status(w.pod("web"), "app").State.Waiting
+		if last := status(w.pod("web"), "app").LastTerminationState.Terminated; got == nil || got.Reason != "CrashLoopBackOff" || last == nil || last.Reason != "StartError" {
+			t.Errorf("after a while: %+v, before that %+v", got, last)
+		}
 		w.runtime.FailSandboxes(errors.New("no addresses left"))
 		w.create(newPod("stuck"))
 		after(5 * time.Second)

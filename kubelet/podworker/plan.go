@@ -207,18 +207,24 @@ func (p *planner) watch(c *corev1.Container, last *observe.Container) {
 func (p *planner) again(c *corev1.Container, last *observe.Container) {
 	if until := p.Memory.Crash[c.Name].Until(last.FinishedAt); until.After(p.Now) {
 		p.plan.wake(until)
+		p.wakeAfterShown(p.Memory.Start[c.Name])
 		return
 	}
 	p.start(c, last.Attempt+1, true)
+}
+
+// wakeAfterShown looks again when a failure has been shown for long enough.
+func (p *planner) wakeAfterShown(r Retry) {
+	if shown := r.Since.Add(failureShown); r.Failed() && shown.After(p.Now) {
+		p.plan.wake(shown)
+	}
 }
 
 func (p *planner) start(c *corev1.Container, attempt uint32, restart bool) {
 	retry := p.Memory.Start[c.Name]
 	if retry.Until.After(p.Now) {
 		p.plan.wake(retry.Until)
-		if shown := retry.Since.Add(imagePullShown); retry.Reason == ReasonErrImagePull && shown.After(p.Now) {
-			p.plan.wake(shown)
-		}
+		p.wakeAfterShown(retry)
 		return
 	}
 	if p.busy(string(StartContainer)) || slices.ContainsFunc(p.plan.Actions, func(a Action) bool { return a.Verb == StartContainer }) {

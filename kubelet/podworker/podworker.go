@@ -248,5 +248,5 @@ const (
 	ReasonPostStartHookError   = "PostStartHookError"
 )
 
-// imagePullShown is how long a failed pull is shown as such before it is shown as being backed off.
-const imagePullShown = 2 * time.Second
+// failureShown is how long the reason of a failed pull or start is shown before it is shown as being backed off.
+const failureShown = 2 * time.Second

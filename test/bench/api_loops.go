@@ -44,7 +44,7 @@ func (t *target) deployments(ctx context.Context) error {
 		all = append(all, time.Since(began))
 	}
 	t.put("deployment", medianMax(all)...)
-	return nil
+	return t.AppsV1().Deployments(t.namespace).DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{})
 }
 
 func (t *target) createDeployment(ctx context.Context, name string, replicas int32, pod corev1.PodSpec) error {
@@ -129,6 +129,8 @@ func (t *target) fakeNode(n int) *corev1.Node {
 	name := fmt.Sprintf("%s-%d", t.namespace, n)
 	return &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"bench": t.namespace, corev1.LabelHostname: name}},
+		// With a range of its own, so that nobody has to find one for it.
+		Spec: corev1.NodeSpec{PodCIDR: fmt.Sprintf("10.%d.%d.0/24", 64+n/256, n%256), PodCIDRs: []string{fmt.Sprintf("10.%d.%d.0/24", 64+n/256, n%256)}},
 		Status: corev1.NodeStatus{Capacity: room, Allocatable: room, Conditions: []corev1.NodeCondition{
 			{Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "Bench", LastHeartbeatTime: metav1.Now(), LastTransitionTime: metav1.Now()}}},
 	}

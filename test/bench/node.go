@@ -42,6 +42,9 @@ func nodeGroup(ctx context.Context, b *bench) error {
 		b.step("idle-memory idle-cpu", func() error { return m.idle(ctx, b) })
 		b.step("ready", func() error { return m.fromNothing(ctx, b, image) })
 		// The node of the last start goes on.
+		if err := m.ensureNode(ctx, image); err != nil {
+			return err
+		}
 		c, err := connect(m.kubeconfig(), m.dial, connections)
 		if err != nil {
 			return err
@@ -58,6 +61,17 @@ func nodeGroup(ctx context.Context, b *bench) error {
 		b.step("service dns", func() error { return w.services(ctx) })
 		return nil
 	})
+}
+
+// ensureNode starts the node if no measurement has left one running, and makes sure that it has the image.
+func (m *machine) ensureNode(ctx context.Context, image string) error {
+	if _, err := m.command(ctx, m.dir, "server", "status"); err != nil {
+		if _, err := m.startNode(ctx); err != nil {
+			return err
+		}
+	}
+	_, err := m.command(ctx, m.dir, "image", "load", "-i", image)
+	return err
 }
 
 // idle measures a node that has nothing to do.

@@ -97,7 +97,8 @@ func (w *worker) refused(ctx context.Context) error {
 				conn.Close()
 				return fmt.Errorf("somebody answers at %s", address)
 			}
-			if !errors.Is(err, syscall.ECONNREFUSED) {
+			// A pod address without a pod has no route either; both are an answer at once.
+			if !errors.Is(err, syscall.ECONNREFUSED) && !errors.Is(err, syscall.EHOSTUNREACH) {
 				return err
 			}
 			all = append(all, time.Since(began))

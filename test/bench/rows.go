@@ -60,7 +60,7 @@ var rows = []row{
 		[]figure{{"", milliseconds, 800}, {"max", milliseconds, 0}}},
 	{"node", "rollout", "Deployment of 10, created to rolled out", "create request to availableReplicas 10 seen by a watcher, median of 5",
 		[]figure{{"", milliseconds, 400}, {"max", milliseconds, 0}}},
-	{"node", "refused", "refused connection to an unheld address", "100 connects to free pod and Service addresses",
+	{"node", "refused", "refused connection to an unheld address", "100 connects from the node to free pod and Service addresses (refused, or no route)",
 		[]figure{{"median", milliseconds, 1}, {"max", milliseconds, 0}}},
 	{"node", "service", "Service change at 10,000 Services", "create request to the first connection through its cluster IP, median of 20",
 		[]figure{{"", milliseconds, 20}, {"max", milliseconds, 0}}},

@@ -91,6 +91,7 @@ func (tr *transcript) check(name string) {
 		{`ref cuppa::\w+`, "ref REF"},
 		{`on \d+\.\d+\.\d+\.\d+:53: `, "on RESOLVER:53: "},
 		{`dial udp \S+:53: connect: `, "dial udp RESOLVER:53: connect: "},
+		{`\d+\+0 records`, "N+0 records"},
 		{`at least \d+ bytes shorter`, "at least N bytes shorter"},
 		{`has \d+ MiB free`, "has N MiB free"},
 		{`transferring (\w+): \d+\w*B`, "transferring $1: SIZE"},
@@ -427,23 +428,22 @@ func (tr *transcript) refused(p project) {
 	if p.quiet {
 		stdout = failedStep(stdout)
 	}
-	for _, line := range append(strings.SplitAfter(p.file, "\n"), files(p.more)...) {
-		if line != "" {
-			fmt.Fprintf(&tr.text, "| %s\n", strings.TrimSuffix(line, "\n"))
-		}
-	}
-	tr.add(p.about, "cuppa "+strings.Join(args, " "), stdout, stderr, code)
+	tr.add(p.shown(), "cuppa "+strings.Join(args, " "), stdout, stderr, code)
 	if after := n.objects(); after != before {
 		n.t.Errorf("%s: something was begun: there was\n%s\nis\n%s", p.about, before, after)
 	}
 }
 
-// files is the content of a project's further files, with their names.
-func files(more map[string]string) []string {
-	var out []string
-	for name, text := range more {
-		for line := range strings.Lines(text) {
-			out = append(out, name+": "+line)
+// shown is what is wrong, and the files that are wrong.
+func (p project) shown() string {
+	out := p.about
+	for _, f := range []struct{ name, text string }{{"docker-compose.yml", p.file}, {"ctx/Dockerfile", p.more["ctx/Dockerfile"]}} {
+		if f.text == "" || f.text == sleeper {
+			continue
+		}
+		out += "\n# " + f.name
+		for line := range strings.Lines(f.text) {
+			out += "\n|   " + strings.TrimSuffix(line, "\n")
 		}
 	}
 	return out
@@ -528,6 +528,12 @@ func TestFullDisk(t *testing.T) {
 	before := n.objects()
 	stdout, stderr, code := n.cuppaIn(n.dir+"/built", "up", "-d")
 	tr.add("a step of a build that fills the disk", "cuppa up -d", failedStep(stdout), stderr, code)
+	n.eventually(func() error { // what the step wrote is given back, after a moment
+		if free := n.room(); free < 64<<20 {
+			return fmt.Errorf("%d MiB are free", free>>20)
+		}
+		return nil
+	})
 
 	n.fill(fill)
 	tr.run("an image for which there is no room", n.dir, "image", "load", "-i", filepath.Join(n.dir, "busybox.tar"))
@@ -549,19 +555,103 @@ func TestFullDisk(t *testing.T) {
 	tr.check("disk.golden")
 }
 
-// fill leaves a megabyte of a disk.
-func (n *node) fill(path string) {
+// room is how many bytes are free on the disk of the data directory.
+func (n *node) room() int64 {
 	n.t.Helper()
 	var disk unix.Statfs_t
-	if err := unix.Statfs(filepath.Dir(path), &disk); err != nil {
+	if err := unix.Statfs(n.data, &disk); err != nil {
 		n.t.Fatal(err)
 	}
+	return int64(disk.Bavail) * disk.Bsize
+}
+
+// fill leaves a megabyte of the disk.
+func (n *node) fill(path string) {
+	n.t.Helper()
 	f, err := os.Create(path)
 	if err != nil {
 		n.t.Fatal(err)
 	}
 	defer f.Close()
-	if err := unix.Fallocate(int(f.Fd()), 0, 0, int64(disk.Bavail)*disk.Bsize-1<<20); err != nil {
+	if err := unix.Fallocate(int(f.Fd()), 0, 0, n.room()-1<<20); err != nil {
 		n.t.Fatal(err)
+	}
+}
+
+// TestRefusedRequests is a spot check of what the API answers on a whole node; the API server's own tests go through all of it.
+func TestRefusedRequests(t *testing.T) {
+	n := newNode(t)
+	tr := &transcript{n: n}
+	const configMap = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: %s}\n%s"
+	deployment, _, _ := strings.Cut(web, "---\n")
+	n.write("good.yaml", fmt.Sprintf(configMap, "good", "data: {a: b}\n"))
+	n.kubectl("create", "-f", "good.yaml")
+	n.write("stale.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: good, namespace: default, resourceVersion: '1'}\ndata: {a: c}\n")
+	n.write("syntax.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x\n")
+	n.write("unknown.yaml", fmt.Sprintf(configMap, "unknown", "dta: {a: b}\n"))
+	n.write("name.yaml", fmt.Sprintf(configMap, "Not_A_Name", ""))
+	n.write("kind.yaml", "apiVersion: v1\nkind: Pood\nmetadata: {name: x}\n")
+	n.write("type.yaml", strings.Replace(deployment, "replicas: 2", "replicas: two", 1))
+	n.write("invalid.yaml", strings.Replace(deployment, "image: busybox", "image: ''", 1))
+	for _, c := range []struct {
+		about string
+		args  []string
+	}{
+		{"no YAML", []string{"create", "-f", "syntax.yaml"}},
+		{"an unknown field", []string{"create", "-f", "unknown.yaml"}},
+		{"an unknown field, and a client that wants only a warning", []string{"create", "--validate=warn", "-f", "unknown.yaml"}},
+		{"a wrong type", []string{"apply", "--server-side", "-f", "type.yaml"}},
+		{"an invalid value", []string{"create", "-f", "invalid.yaml"}},
+		{"a stale resourceVersion", []string{"replace", "-f", "stale.yaml"}},
+		{"an invalid name", []string{"create", "-f", "name.yaml"}},
+		{"an unknown kind", []string{"create", "--validate=false", "-f", "kind.yaml"}},
+		{"an unknown resource", []string{"get", "poods"}},
+		{"an unknown object", []string{"get", "pod", "nosuch"}},
+		{"an unknown namespace", []string{"create", "-n", "nosuch", "configmap", "x"}},
+		{"what is there already", []string{"create", "-f", "good.yaml"}},
+		{"an invalid label selector", []string{"get", "pods", "-l", "a in"}},
+		{"an unknown field selector", []string{"get", "pods", "--field-selector", "spec.color=red"}},
+		{"logs of what is not there", []string{"logs", "nosuch"}},
+	} {
+		tr.run(c.about, n.dir, append([]string{"kubectl"}, c.args...)...)
+	}
+	if left := n.kubectl("get", "deployments,services,pods,configmaps", "-o", "name"); strings.Count(left, "\n") != 4 {
+		t.Errorf("objects that were refused are there: want the service and configmap of the cluster, good and unknown; have\n%s", left)
+	}
+	tr.requests()
+	tr.check("requests.golden")
+}
+
+// requests are those that kubectl would not send.
+func (tr *transcript) requests() {
+	n := tr.n
+	n.t.Helper()
+	admin := []string{"--cert", n.data + "/pki/admin.crt", "--key", n.data + "/pki/admin.key"}
+	token := []string{"-H", "Authorization: Bearer " + strings.TrimSpace(n.kubectl("create", "token", "default"))}
+	json := []string{"-H", "Content-Type: application/json"}
+	large := n.write("large.json", `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"large"},"data":{"a":"`+strings.Repeat("x", 4<<20)+`"}}`)
+	const maps, secrets = "/api/v1/namespaces/default/configmaps", "/api/v1/namespaces/default/secrets"
+	for _, c := range []struct {
+		about, path string
+		args        [][]string
+	}{
+		{"malformed JSON", maps, [][]string{admin, json, {"-d", `{"kind": "ConfigMap", `}}},
+		{"no JSON at all", maps, [][]string{admin, json, {"-d", `hello`}}},
+		{"a body of more than 3 MB", maps, [][]string{admin, json, {"-d", "@" + large}}},
+		{"a content type that is not known", maps, [][]string{admin, {"-H", "Content-Type: text/plain", "-d", "hello"}}},
+		{"the wrong kind for the path", maps, [][]string{admin, json, {"-d", `{"apiVersion":"v1","kind":"Secret","metadata":{"name":"x"}}`}}},
+		{"an unknown path", "/apis/nosuch/v1/things", [][]string{admin}},
+		{"a method that is not there", "/version", [][]string{admin, {"-X", "DELETE"}}},
+		{"an invalid limit", maps + "?limit=many", [][]string{admin}},
+		{"no credentials", maps, nil},
+		{"an invalid token", maps, [][]string{{"-H", "Authorization: Bearer nonsense"}}},
+		{"a service account that may not", secrets, [][]string{token}},
+	} {
+		args := slices.Concat([]string{"curl", "-sS", "--max-time", "10", "-w", `\n%{http_code}\n`, "--cacert", n.data + "/pki/ca.crt"}, slices.Concat(c.args...), []string{"https://127.0.0.1:6443" + c.path})
+		out, err := exec.Command("nsenter", append([]string{"--net=/run/netns/" + n.netns, "--"}, args...)...).CombinedOutput()
+		if err != nil {
+			n.t.Errorf("%s: %v\n%s", c.about, err, out)
+		}
+		tr.add(c.about, "curl "+c.path, string(out), "", 0)
 	}
 }

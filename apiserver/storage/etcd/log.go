@@ -22,8 +22,12 @@ func (b bridge) With(fields []zapcore.Field) zapcore.Core {
 	return bridge{log: b.log.With(attributes(fields)...)}
 }
 
+// harmless is what etcd calls an error on every new data directory: it looks for its schema's version before its first entry is applied, and finds
+// it a moment later.
+const harmless = "failed to update storage version"
+
 func (b bridge) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
-	if b.Enabled(entry.Level) {
+	if b.Enabled(entry.Level) && entry.Message != harmless {
 		return checked.AddCore(entry, b)
 	}
 	return checked

@@ -1,0 +1,143 @@
+package admission
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/cuppa-project/cuppa/apiserver/authn"
+	"github.com/cuppa-project/cuppa/apiserver/kinds"
+)
+
+// world is what plugins read, by "resource/namespace/name".
+type world map[string]kinds.Object
+
+func (w world) Get(resource schema.GroupVersionResource, namespace, name string) kinds.Object {
+	return w[resource.Resource+"/"+namespace+"/"+name]
+}
+
+func (w world) Live(_ context.Context, resource schema.GroupVersionResource, namespace, name string) (kinds.Object, error) {
+	if found := w.Get(resource, namespace, name); found != nil {
+		return found, nil
+	}
+	return nil, apierrors.NewNotFound(resource.GroupResource(), name)
+}
+
+func objects() world {
+	no := false
+	return world{
+		"namespaces//default":             &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}},
+		"namespaces//going":               &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "going"}, Status: corev1.NamespaceStatus{Phase: corev1.NamespaceTerminating}},
+		"serviceaccounts/default/default": &corev1.ServiceAccount{ImagePullSecrets: []corev1.LocalObjectReference{{Name: "pull"}}},
+		"serviceaccounts/default/quiet":   &corev1.ServiceAccount{AutomountServiceAccountToken: &no},
+		"pods/default/mine":               &corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: "1"}, Spec: corev1.PodSpec{NodeName: "n1", ServiceAccountName: "default"}},
+		"pods/default/other":              &corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: "2"}, Spec: corev1.PodSpec{NodeName: "n2", ServiceAccountName: "default"}},
+	}
+}
+
+func admit(t *testing.T, req *Request) error {
+	t.Helper()
+	req.Warn = func(string) {}
+	chain := Default(Config{Reader: objects()})
+	if err := chain.Mutate(context.Background(), req); err != nil {
+		return err
+	}
+	return chain.Validate(context.Background(), req)
+}
+
+func kindOf(resource string) *kinds.Kind {
+	return kinds.All().ByResource(corev1.SchemeGroupVersion.WithResource(resource))
+}
+
+func newPod(spec corev1.PodSpec) *Request {
+	if spec.Containers == nil {
+		spec.Containers = []corev1.Container{{Name: "c"}}
+	}
+	return &Request{Operation: Create, Kind: kindOf("pods"), Namespace: "default", Name: "p",
+		Object: &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p", Namespace: "default"}, Spec: spec}}
+}
+
+func TestPodGetsWhatItNeeds(t *testing.T) {
+	req := newPod(corev1.PodSpec{})
+	if err := admit(t, req); err != nil {
+		t.Fatal(err)
+	}
+	spec := req.Object.(*corev1.Pod).Spec
+	if spec.ServiceAccountName != "default" || spec.DeprecatedServiceAccount != "default" || len(spec.ImagePullSecrets) != 1 {
+		t.Errorf("account: %+v", spec)
+	}
+	if len(spec.Volumes) != 1 || len(spec.Volumes[0].Projected.Sources) != 3 || spec.Containers[0].VolumeMounts[0].MountPath != tokenPath {
+		t.Errorf("token: %+v", spec.Volumes)
+	}
+	if spec.Priority == nil || *spec.Priority != 0 || *spec.PreemptionPolicy != corev1.PreemptLowerPriority {
+		t.Errorf("priority: %v", spec.Priority)
+	}
+	if len(spec.Tolerations) != 2 || *spec.Tolerations[0].TolerationSeconds != 300 {
+		t.Errorf("tolerations: %+v", spec.Tolerations)
+	}
+}
+
+func TestPodSaysOtherwise(t *testing.T) {
+	no := false
+	for name, spec := range map[string]corev1.PodSpec{
+		"no token for the pod":     {AutomountServiceAccountToken: &no},
+		"no token for the account": {ServiceAccountName: "quiet"},
+		"something is mounted":     {Containers: []corev1.Container{{Name: "c", VolumeMounts: []corev1.VolumeMount{{Name: "x", MountPath: tokenPath}}}}},
+	} {
+		req := newPod(spec)
+		if err := admit(t, req); err != nil {
+			t.Fatal(err)
+		}
+		if volumes := req.Object.(*corev1.Pod).Spec.Volumes; len(volumes) != 0 {
+			t.Errorf("%s: %+v", name, volumes)
+		}
+	}
+	req := newPod(corev1.PodSpec{Tolerations: []corev1.Toleration{{Operator: corev1.TolerationOpExists}}, PriorityClassName: "system-node-critical"})
+	if err := admit(t, req); err != nil {
+		t.Fatal(err)
+	}
+	if spec := req.Object.(*corev1.Pod).Spec; len(spec.Tolerations) != 1 || *spec.Priority != 2000001000 {
+		t.Errorf("%+v, priority %v", spec.Tolerations, *spec.Priority)
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	node := authn.User{Name: "system:node:n1", Groups: []string{"system:nodes"}}
+	token := func(pod, account string) *Request {
+		return &Request{Operation: Create, Kind: kindOf("serviceaccounts"), Subresource: "token", Namespace: "default", Name: account, User: node,
+			Body: &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{BoundObjectRef: &authenticationv1.BoundObjectReference{Kind: "Pod", Name: pod, UID: "1"}}}}
+	}
+	high := int32(7)
+	in := func(namespace string) *Request {
+		return &Request{Operation: Create, Kind: kindOf("configmaps"), Namespace: namespace, Name: "c", Object: &corev1.ConfigMap{}}
+	}
+	for name, c := range map[string]struct {
+		req  *Request
+		want string // empty: admitted
+	}{
+		"into a namespace":                 {in("default"), ""},
+		"into no namespace":                {in("none"), `namespaces "none" not found`},
+		"into one that is going":           {in("going"), "because it is being terminated"},
+		"delete default":                   {&Request{Operation: Delete, Kind: kindOf("namespaces"), Name: "default"}, "may not be deleted"},
+		"delete another":                   {&Request{Operation: Delete, Kind: kindOf("namespaces"), Name: "going"}, ""},
+		"no such account":                  {newPod(corev1.PodSpec{ServiceAccountName: "none"}), "error looking up service account default/none"},
+		"no such priority":                 {newPod(corev1.PodSpec{PriorityClassName: "none"}), "no PriorityClass with name none was found"},
+		"a priority of its own":            {newPod(corev1.PodSpec{Priority: &high}), "must not be provided in pod spec"},
+		"a node's own pod":                 {&Request{Operation: Update, Kind: kindOf("pods"), Subresource: "status", User: node, Old: objects()["pods/default/mine"]}, ""},
+		"a node and another's pod":         {&Request{Operation: Delete, Kind: kindOf("pods"), User: node, Old: objects()["pods/default/other"]}, "can only change pods with spec.nodeName set to itself"},
+		"a node's token":                   {token("mine", "default"), ""},
+		"a node's token for another's pod": {token("other", "default"), "without its uid"},
+		"a node's token for an account":    {token("mine", "quiet"), "for an account that its pod does not run as"},
+	} {
+		err := admit(t, c.req)
+		if (c.want == "") != (err == nil) || (err != nil && !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+	}
+}
