@@ -57,7 +57,7 @@ func openNode(ctx context.Context, config Config, ranges Ranges, address net.IP)
 	}
 	n.engine, err = engine.New(engine.Config{DataDir: config.DataDir, RunDir: config.RunDir, Runtime: n.supervisor,
 		CgroupParent: strings.TrimPrefix(config.CgroupParent, "/"),
-		VolumeUsers: n.volumeUsers, Logger: n.logger.With("part", "engine")})
+		VolumeUsers:  n.volumeUsers, Logger: n.logger.With("part", "engine")})
 	if err != nil {
 		return nil, err
 	}

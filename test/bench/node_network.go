@@ -14,7 +14,11 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/miekg/dns"
 )
@@ -114,19 +118,19 @@ func (w *worker) refused(ctx context.Context) error {
 
 // services makes 10,000 Services of one pod, then measures DNS and the way of one more Service to the data plane.
 func (w *worker) services(ctx context.Context) error {
-	web := sleeper("web")
-	web.Labels = map[string]string{"app": "web"}
-	web.Spec.Containers[0].Command = []string{"httpd", "-f", "-p", "8080", "-h", "/tmp"}
-	if _, err := w.CoreV1().Pods(w.namespace).Create(ctx, web, metav1.CreateOptions{}); err != nil {
+	ip, err := w.webPod(ctx)
+	if err != nil {
 		return err
 	}
-	_, err := hammer(ctx, loadWorkers, serviceCount, loadTimeout, func(ctx context.Context, i int) error {
-		body, err := encode(webService(fmt.Sprintf("s%d", i)), corev1.SchemeGroupVersion, "Service")
-		if err != nil {
-			return err
+	// Their slices are made here, too: it is the data plane that is to be measured.
+	_, err = hammer(ctx, loadWorkers, 2*serviceCount, loadTimeout, func(ctx context.Context, i int) error {
+		name := fmt.Sprintf("s%d", i/2)
+		if i%2 == 1 {
+			return w.post(ctx, i, "/apis/discovery.k8s.io/v1/namespaces/"+w.namespace+"/endpointslices", webSlice(name, ip), discoveryv1.SchemeGroupVersion, "EndpointSlice")
 		}
-		_, err = w.send(ctx, i, "POST", "/api/v1/namespaces/"+w.namespace+"/services", asProtobuf, body)
-		return err
+		service := webService(name)
+		service.Spec.Selector = nil
+		return w.post(ctx, i, "/api/v1/namespaces/"+w.namespace+"/services", service, corev1.SchemeGroupVersion, "Service")
 	})
 	if err != nil {
 		return fmt.Errorf("make %d Services: %w", serviceCount, err)
@@ -149,6 +153,49 @@ func (w *worker) services(ctx context.Context) error {
 	})
 	w.step("dns", func() error { return w.queries(ctx) })
 	return nil
+}
+
+func (t *target) post(ctx context.Context, n int, path string, object runtime.Object, version schema.GroupVersion, kind string) error {
+	body, err := encode(object, version, kind)
+	if err != nil {
+		return err
+	}
+	_, err = t.send(ctx, n, "POST", path, asProtobuf, body)
+	return err
+}
+
+// webPod runs a web server and returns its address.
+func (w *worker) webPod(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, nodeTimeout)
+	defer cancel()
+	web := sleeper("web")
+	web.Labels = map[string]string{"app": "web"}
+	web.Spec.Containers[0].Command = []string{"httpd", "-f", "-p", "8080", "-h", "/tmp"}
+	seen, err := w.watchPods(ctx, metav1.ListOptions{})
+	if err != nil {
+		return "", err
+	}
+	defer seen.Stop()
+	if _, err := w.CoreV1().Pods(w.namespace).Create(ctx, web, metav1.CreateOptions{}); err != nil {
+		return "", err
+	}
+	ip := ""
+	err = eachPod(ctx, seen, func(_ watch.EventType, pod *corev1.Pod) bool {
+		ip = pod.Status.PodIP
+		return pod.Name == web.Name && pod.Status.Phase == corev1.PodRunning && ip != ""
+	})
+	return ip, err
+}
+
+// webSlice is what the endpoint controller would write.
+func webSlice(service, ip string) *discoveryv1.EndpointSlice {
+	ready, port, protocol, name := true, int32(8080), corev1.ProtocolTCP, ""
+	return &discoveryv1.EndpointSlice{
+		ObjectMeta:  metav1.ObjectMeta{Name: service, Labels: map[string]string{discoveryv1.LabelServiceName: service, discoveryv1.LabelManagedBy: "bench"}},
+		AddressType: discoveryv1.AddressTypeIPv4,
+		Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{ip}, Conditions: discoveryv1.EndpointConditions{Ready: &ready}}},
+		Ports:       []discoveryv1.EndpointPort{{Name: &name, Port: &port, Protocol: &protocol}},
+	}
 }
 
 func webService(name string) *corev1.Service {
