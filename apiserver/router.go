@@ -2,6 +2,7 @@ package apiserver
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -169,6 +170,11 @@ func methodNotAllowed(req *http.Request) error {
 
 // servePath answers what is not a resource: health, version, figures, documents.
 func (s *Server) servePath(w http.ResponseWriter, req *http.Request, t target) {
+	readOnly := []string{"version", "livez", "readyz", "healthz", "metrics", "openapi", ""}
+	if req.Method != http.MethodGet && req.Method != http.MethodHead && slices.Contains(readOnly, t.parts[0]) {
+		rest.WriteError(w, req, methodNotAllowed(req))
+		return
+	}
 	switch t.parts[0] {
 	case "version":
 		serveVersion(w)

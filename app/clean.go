@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -17,7 +18,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cuppa-project/cuppa/internal/atomicfile"
-	"github.com/cuppa-project/cuppa/internal/errkind"
 	"github.com/cuppa-project/cuppa/kube"
 	"github.com/cuppa-project/cuppa/network/agent"
 	"github.com/cuppa-project/cuppa/network/podnet"
@@ -55,30 +55,37 @@ func awaitNode(ctx context.Context, cluster kube.Cluster, name string) error {
 	}
 }
 
-// keepBlock notes the node's pod range, so that cleaning up without a cluster knows what to look for.
-func keepBlock(runDir string, block netip.Prefix) error {
-	return atomicfile.Write(filepath.Join(runDir, "pod-range"), []byte(block.String()), 0o644)
+// networkFile notes the node's address ranges, so that cleaning up needs no cluster and no undamaged data directory to know what to look for.
+const networkFile = "network.json"
+
+// nodeNetwork is its content.
+type nodeNetwork struct {
+	Block  netip.Prefix // of the cluster's pod range, this node's part
+	Ranges Ranges
+}
+
+func keepBlock(runDir string, block netip.Prefix, ranges Ranges) error {
+	raw, err := json.Marshal(nodeNetwork{block, ranges})
+	if err != nil {
+		return err
+	}
+	return atomicfile.Write(filepath.Join(runDir, networkFile), raw, 0o644)
 }
 
 // cleanNetwork removes the pods' networks and the Service rules.
 func cleanNetwork(config Config) error {
-	raw, err := os.ReadFile(filepath.Join(config.RunDir, "pod-range"))
+	raw, err := os.ReadFile(filepath.Join(config.RunDir, networkFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // the node never came as far as having a network
 	}
 	if err != nil {
 		return err
 	}
-	block, err := netip.ParsePrefix(string(raw))
-	if err != nil {
-		return fmt.Errorf("read the node's pod range: %w", err)
+	var have nodeNetwork
+	if err := json.Unmarshal(raw, &have); err != nil {
+		return fmt.Errorf("read the node's address ranges in %s: %w", filepath.Join(config.RunDir, networkFile), err)
 	}
-	ranges, err := config.ranges(func() (Ranges, error) {
-		return Ranges{}, errkind.New(errkind.NotFound, "%s holds no address ranges: was it the data directory of this node?", config.DataDir)
-	})
-	if err != nil {
-		return err
-	}
+	block, ranges := have.Block, have.Ranges
 	pods, err := podnet.New(podnet.Config{RunDir: config.RunDir, DataDir: config.DataDir, PodCIDRs: []netip.Prefix{block},
 		ClusterCIDRs: []netip.Prefix{ranges.Pods}, ServiceCIDRs: []netip.Prefix{ranges.Services},
 		LocalAddrs: []netip.Addr{ranges.DNS()}, Log: config.Logger})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -71,6 +72,9 @@ func Running(dir string) (int, error) {
 	f, err := os.Open(lockPath(dir))
 	if os.IsNotExist(err) {
 		return 0, nil
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return 0, errkind.New(errkind.Denied, "%s may not be read by this user: use sudo", lockPath(dir))
 	}
 	if err != nil {
 		return 0, err

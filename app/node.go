@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -98,7 +99,7 @@ func (n *node) run(ctx context.Context, cluster, services kube.Cluster, ca *pki.
 	if err != nil {
 		return err
 	}
-	if err := keepBlock(n.config.RunDir, block); err != nil {
+	if err := keepBlock(n.config.RunDir, block, n.ranges); err != nil {
 		return err
 	}
 	nodeIP, _ := netip.AddrFromSlice(n.address)
@@ -146,15 +147,55 @@ func (n *node) run(ctx context.Context, cluster, services kube.Cluster, ca *pki.
 	if err != nil {
 		return err
 	}
-	return run.Group(ctx, pods.Run, n.engine.Run, docker.Run, network.Run, k.Run, func(ctx context.Context) error {
+	// The parts live a little longer than ctx: what was deleted before the stop is taken down first.
+	parts, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	return run.Group(parts, pods.Run, n.engine.Run, docker.Run, network.Run, k.Run, func(parts context.Context) error {
+		defer stop()
 		select {
 		case <-network.Synced():
 			close(n.served)
 		case <-ctx.Done():
+		case <-parts.Done():
 		}
-		<-ctx.Done()
+		select {
+		case <-ctx.Done():
+			n.settle(parts, cluster, door)
+		case <-parts.Done():
+		}
 		return nil
 	})
+}
+
+// How long a stop waits for deleted pods, and how often it looks.
+const (
+	settleTime  = 10 * time.Second
+	settleEvery = 20 * time.Millisecond
+)
+
+// settle returns when no sandbox is left of a pod that the API does not have any more.
+func (n *node) settle(ctx context.Context, cluster kube.Cluster, door *cri.Service) {
+	ctx, cancel := context.WithTimeout(ctx, settleTime)
+	defer cancel()
+	for ctx.Err() == nil {
+		sandboxes, err := door.ListPodSandbox(ctx, nil)
+		if err != nil {
+			n.logger.Warn("cannot list what is left of deleted pods", "err", err)
+			return
+		}
+		left := false
+		for _, s := range sandboxes {
+			pod, ok := kube.Get[*corev1.Pod](cluster, kube.Pods, s.Metadata.Namespace, s.Metadata.Name)
+			left = left || !ok || string(pod.UID) != s.Metadata.Uid
+		}
+		if !left {
+			return
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(settleEvery):
+		}
+	}
 }
 
 // launchDNS starts the node's DNS server as a process of its own, which goes on answering while cuppa is away.

@@ -258,7 +258,15 @@ func allAddresses(address string) string {
 func checkNFTables(config Config) error {
 	p, err := proxy.New(proxy.Config{PodCIDRs: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
-		return err
+		return lacksNFTables(err)
 	}
 	return p.Close()
+}
+
+// lacksNFTables adds what can be done when the kernel knows nftables, but not all that the rules speak of: it answers that there is no such thing.
+func lacksNFTables(err error) error {
+	if !errors.Is(err, unix.ENOENT) {
+		return err
+	}
+	return errkind.New(errkind.Precondition, "%w: the kernel lacks a part of nftables: load it with `modprobe -a nft_chain_nat nft_nat nft_masq nft_ct nft_fib_ipv4 nft_reject_ipv4`, or boot a kernel that has it", err)
 }

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -28,6 +29,7 @@ import (
 	"github.com/cuppa-project/cuppa/cli/socket"
 	"github.com/cuppa-project/cuppa/cli/streams"
 	"github.com/cuppa-project/cuppa/compose/apply"
+	"github.com/cuppa-project/cuppa/internal/errkind"
 )
 
 // Dirs are the node's folders.
@@ -176,6 +178,11 @@ func (m *program) connect() (apply.Target, *rest.Config, error) {
 
 func (m *program) restConfig() (*rest.Config, error) {
 	path := m.kubeconfig()
+	if f, err := os.Open(path); errors.Is(err, fs.ErrPermission) {
+		return nil, notYours(path)
+	} else if err == nil {
+		f.Close()
+	}
 	if _, err := os.Stat(path); os.IsNotExist(err) && !strings.Contains(path, ":") {
 		return nil, compose.NoConfig(path)
 	}
@@ -188,9 +195,26 @@ func (m *program) restConfig() (*rest.Config, error) {
 	return config, nil
 }
 
+// notYours says what somebody can do who may not read this machine's kubeconfig.
+func notYours(path string) error {
+	return errkind.New(errkind.Denied, "%s may not be read by this user: it makes whoever has it the cluster's administrator; use sudo, or set KUBECONFIG to a kubeconfig of your own", path)
+}
+
 func (m *program) kubeconfig() string { return first(m.env["KUBECONFIG"], m.dirs.Kubeconfig()) }
 
 func (m *program) kubectl(args []string) int {
+	path := m.kubeconfig()
+	f, err := os.Open(path)
+	switch {
+	case err == nil:
+		f.Close()
+	case errors.Is(err, fs.ErrPermission):
+		fmt.Fprintln(m.cfg.Err, notYours(path))
+		return 1
+	case errors.Is(err, fs.ErrNotExist) && len(args) > 0 && m.env["KUBECONFIG"] == "":
+		// Some of what it can do needs no cluster, and it speaks of localhost:8080 when it misses one.
+		fmt.Fprintf(m.cfg.Err, "There is no cluster on this machine yet (no %s): start one with `cuppa server` or `cuppa up`\n", path)
+	}
 	return kubectl.Run(append([]string{"kubectl"}, args...), m.kubeconfig(), kubectl.Streams{In: m.cfg.In, Out: m.cfg.Out, Err: m.cfg.Err})
 }
 

@@ -2,8 +2,10 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"sync"
 	"time"
@@ -92,6 +94,9 @@ func (m *program) kubeconfigCommand() *cobra.Command {
 			f, err := os.Open(m.dirs.Kubeconfig())
 			if os.IsNotExist(err) {
 				return errkind.New(errkind.NotFound, "there is no cluster on this machine yet (no %s): start one with `cuppa server` or `cuppa up`", m.dirs.Kubeconfig())
+			}
+			if errors.Is(err, fs.ErrPermission) {
+				return notYours(m.dirs.Kubeconfig())
 			}
 			if err != nil {
 				return err

@@ -3,6 +3,7 @@ package admission
 import (
 	"context"
 	"fmt"
+	"hash/fnv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -101,7 +102,7 @@ func mountToken(pod *corev1.Pod) {
 	}
 	fresh := volume == ""
 	if fresh {
-		volume = tokenVolumePrefix + rand.String(5)
+		volume = tokenVolumeName(pod.Spec.ServiceAccountName)
 	}
 	mount := corev1.VolumeMount{Name: volume, ReadOnly: true, MountPath: tokenPath}
 	used := addMount(pod.Spec.InitContainers, mount)
@@ -111,6 +112,14 @@ func mountToken(pod *corev1.Pod) {
 	if fresh && used {
 		pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: volume, VolumeSource: tokenVolume()})
 	}
+}
+
+// tokenVolumeName is the same for all pods of an account: a name of its own would give every pod a shape of its own, and make the record of
+// who manages which field be computed anew for each. It cannot meet another one, for a volume that begins like it is taken as it.
+func tokenVolumeName(account string) string {
+	sum := fnv.New32a()
+	sum.Write([]byte(account))
+	return tokenVolumePrefix + rand.SafeEncodeString(fmt.Sprintf("%010d", sum.Sum32()))[5:]
 }
 
 // addMount adds the mount to the containers that have nothing mounted at its path.

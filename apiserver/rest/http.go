@@ -61,7 +61,7 @@ func (s *Service) Serve(w http.ResponseWriter, req *http.Request, c *Call) {
 		s.Connect(w, req, c)
 		return
 	}
-	handle := verbs()[c.Verb]
+	handle := s.verbs[c.Verb]
 	if handle == nil || !allowed(c) {
 		WriteError(w, req, apierrors.NewGenericServerResponse(http.StatusMethodNotAllowed, strings.ToLower(req.Method), schema.GroupResource{}, "", "", 0, false))
 		return

@@ -53,7 +53,9 @@ type Service struct {
 	// Connect carries the streams of pods and nodes; set after New as well. Nil: they are refused.
 	Connect func(w http.ResponseWriter, req *http.Request, c *Call)
 
-	rows map[*kinds.Kind]*row
+	rows    map[*kinds.Kind]*row
+	verbs   map[string]handler
+	posters map[string]poster
 }
 
 // row is a kind with where its objects lie.
@@ -67,7 +69,7 @@ type row struct {
 
 // New returns a Service. Every resource of the table must be in the cache.
 func New(config Config) (*Service, error) {
-	s := &Service{Config: config, rows: map[*kinds.Kind]*row{}}
+	s := &Service{Config: config, rows: map[*kinds.Kind]*row{}, verbs: verbs(), posters: posters()}
 	for _, kind := range config.Table.Kinds() {
 		stored := storageKind(config.Table, kind)
 		if stored == nil {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strconv"
+	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/internalversion"
@@ -30,7 +32,7 @@ type selection struct {
 func selectObjects(c *Call, query url.Values) (*selection, error) {
 	sel := &selection{labels: labels.Everything(), fields: fields.Everything()}
 	if err := metav1.Convert_url_Values_To_v1_ListOptions(&query, &sel.ListOptions, nil); err != nil {
-		return nil, apierrors.NewBadRequest(err.Error())
+		return nil, apierrors.NewBadRequest(parameterFault(query, err))
 	}
 	var err error
 	if sel.LabelSelector != "" {
@@ -53,6 +55,18 @@ func selectObjects(c *Call, query url.Values) (*selection, error) {
 	}
 	sel.narrow(c)
 	return sel, nil
+}
+
+// parameterFault names the parameter whose value an error quotes: the conversion itself says only which value it could not read.
+func parameterFault(query url.Values, err error) string {
+	for name, values := range query {
+		for _, v := range values {
+			if v != "" && strings.Contains(err.Error(), strconv.Quote(v)) {
+				return fmt.Sprintf("parameter %s: %v", name, err)
+			}
+		}
+	}
+	return err.Error()
 }
 
 func (sel *selection) validate() error {

@@ -36,7 +36,7 @@ func posters() map[string]poster {
 
 // Post creates through a subresource and returns the server's answer.
 func (s *Service) Post(ctx context.Context, c *Call, body runtime.Object) (runtime.Object, error) {
-	if post := posters()[c.Kind.Resource+"/"+c.Sub.Name]; post != nil {
+	if post := s.posters[c.Kind.Resource+"/"+c.Sub.Name]; post != nil {
 		return post(s, ctx, c, body)
 	}
 	if c.Sub.Into == nil {

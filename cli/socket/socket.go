@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
@@ -38,6 +39,9 @@ func New(path string) *Client {
 func (c *Client) dial(ctx context.Context) (net.Conn, error) {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "unix", c.path)
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, errkind.New(errkind.Denied, "the engine's socket %s may not be used by this user: use sudo", c.path)
+	}
 	if err != nil {
 		return nil, errkind.New(errkind.Unavailable, "the engine does not answer at %s: is `cuppa server` running? (%w)", c.path, err)
 	}

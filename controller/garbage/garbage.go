@@ -77,8 +77,10 @@ func (c *controller) reconcile(ctx context.Context, key loop.Key) (time.Duration
 	}
 	switch action := decide(obj.GetOwnerReferences(), states); action.kind {
 	case remove:
+		// The revision must still be the one that was judged: an owner that orphans takes its reference away just before it goes.
 		err := c.Cluster.Delete(ctx, key.Resource, key.Namespace, key.Name, metav1.DeleteOptions{
-			Preconditions: &metav1.Preconditions{UID: new(obj.GetUID())}, PropagationPolicy: &action.propagation})
+			Preconditions:     &metav1.Preconditions{UID: new(obj.GetUID()), ResourceVersion: new(obj.GetResourceVersion())},
+			PropagationPolicy: &action.propagation})
 		if err != nil && !apierrors.IsNotFound(err) {
 			return 0, fmt.Errorf("delete: %w", err)
 		}

@@ -132,4 +132,6 @@ func (c Config) one(ctx context.Context, queue workqueue.TypedRateLimitingInterf
 // clockWithTicker lets a plain clock serve where the queue wants tickers too; it is asked for none.
 type clockWithTicker struct{ clock.Clock }
 
-func (c clockWithTicker) NewTicker(d time.Duration) clock.Ticker { return clock.RealClock{}.NewTicker(d) }
+func (c clockWithTicker) NewTicker(d time.Duration) clock.Ticker {
+	return clock.RealClock{}.NewTicker(d)
+}

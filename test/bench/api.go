@@ -18,7 +18,7 @@ import (
 const (
 	controlStarts = 5
 	podCount      = 10_000
-	getCount      = 30_000
+	getCount      = 40_000
 	listCount     = 10
 	loadWorkers   = 64
 	loadTimeout   = 40 * time.Second // for one measurement, on any server

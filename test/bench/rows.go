@@ -31,7 +31,7 @@ var rows = []row{
 		[]figure{{"", milliseconds, 200}, {"max", milliseconds, 0}}},
 	{"api", "create", "create pod, 64 writers", "10,000 pods that no scheduler takes, protobuf, 8 HTTP/2 connections",
 		[]figure{{"", perSecond, 5000}, {"p50", milliseconds, 0}, {"p99", milliseconds, 0}, {"server CPU each", microseconds, 0}}},
-	{"api", "get", "get, quorum-fresh, 64 readers", "30,000 gets of random pods without a resourceVersion, protobuf",
+	{"api", "get", "get, quorum-fresh, 64 readers", "40,000 gets of random pods without a resourceVersion, protobuf",
 		[]figure{{"", perSecond, 20000}, {"p50", milliseconds, 0}, {"p99", milliseconds, 0}, {"server CPU each", microseconds, 0}}},
 	{"api", "memory", "memory with 10,000 pods", "after the creates, 3 s of rest (--no-node: etcd, API server, controllers, scheduler)",
 		[]figure{{"RSS", megabytes, 135}, {"anonymous", megabytes, 0}}},
