@@ -188,6 +188,7 @@ func (n *node) settle(ctx context.Context, cluster kube.Cluster, door *cri.Servi
 			pod, ok := kube.Get[*corev1.Pod](cluster, kube.Pods, s.Metadata.Namespace, s.Metadata.Name)
 			left = left || !ok || string(pod.UID) != s.Metadata.Uid
 		}
+		n.logger.Debug("waiting for what is left of deleted pods", "sandboxes", len(sandboxes), "left", left)
 		if !left {
 			return
 		}

@@ -98,6 +98,9 @@ func (s *Store) name(ctx context.Context, entries []ocispec.Descriptor, rep *rep
 		}
 		if same == nil {
 			if err := s.take(ctx, target, nil, rep); err != nil {
+				if snapshot.Full(err) { // where the libraries noticed is of no use to the reader
+					err = errkind.New(errkind.Exhausted, "no space left on device: the disk of the data directory is full (remove images with `cuppa image rm`, or make room on it)")
+				}
 				err = fmt.Errorf("unpack %s: %w", strings.TrimSpace(ShortName(name)+" "+target.Digest.String()), err)
 				if damaged(err) {
 					err = errkind.New(errkind.Invalid, "the archive is damaged: %w", err)

@@ -1,8 +1,13 @@
 package e2e
 
 import (
+	"archive/tar"
 	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -547,12 +552,12 @@ func TestFullDisk(t *testing.T) {
 	before := n.objects()
 	stdout, stderr, code := n.cuppaIn(n.dir+"/built", "up", "-d")
 	tr.add("a step of a build that fills the disk", "cuppa up -d", failedStep(stdout), stderr, code)
-	n.eventually(func() error { // what the step wrote is given back, after a moment
-		if free := n.room(); free < 64<<20 {
-			return fmt.Errorf("%d MiB are free", free>>20)
-		}
-		return nil
-	})
+	n.awaitRoom()
+	tr.run("an image that fills the disk while it is unpacked", n.dir, "image", "load", "-i", n.largeImage(200<<20))
+	if out := n.cuppa("image", "ls"); strings.Contains(out, "large") {
+		t.Errorf("an image of which only a part could be unpacked is listed:\n%s", out)
+	}
+	n.awaitRoom()
 
 	n.fill(fill)
 	tr.run("an image for which there is no room", n.dir, "image", "load", "-i", filepath.Join(n.dir, "busybox.tar"))
@@ -573,6 +578,62 @@ func TestFullDisk(t *testing.T) {
 	n.cuppa("server", "stop", "--all")
 	tr.check("disk.golden")
 }
+
+// awaitRoom waits for what failed to give back, after a moment, what it wrote.
+func (n *node) awaitRoom() {
+	n.t.Helper()
+	n.eventually(func() error {
+		if free := n.room(); free < 64<<20 {
+			return fmt.Errorf("%d MiB are free", free>>20)
+		}
+		return nil
+	})
+}
+
+// largeImage is an archive that is small, of an image with a file of many zeros.
+func (n *node) largeImage(size int64) string {
+	n.t.Helper()
+	path := filepath.Join(n.dir, "large.tar")
+	var layer bytes.Buffer
+	packed, err := gzip.NewWriterLevel(&layer, gzip.BestSpeed)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	sum := sha256.New()
+	one := func(w *tar.Writer, name string, size int64, content io.Reader) {
+		if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: size}); err != nil {
+			n.t.Fatal(err)
+		}
+		if _, err := io.CopyN(w, content, size); err != nil {
+			n.t.Fatal(err)
+		}
+	}
+	files := tar.NewWriter(io.MultiWriter(packed, sum))
+	one(files, "zeros", size, zeros{})
+	if err := errors.Join(files.Close(), packed.Close()); err != nil {
+		n.t.Fatal(err)
+	}
+	config := fmt.Sprintf(`{"architecture":"amd64","os":"linux","config":{},"rootfs":{"type":"layers","diff_ids":["sha256:%x"]}}`, sum.Sum(nil))
+	f, err := os.Create(path)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	defer f.Close()
+	archive := tar.NewWriter(f)
+	for name, text := range map[string]string{"config.json": config, "layer.tar": layer.String(),
+		"manifest.json": `[{"Config":"config.json","RepoTags":["large:latest"],"Layers":["layer.tar"]}]`} {
+		one(archive, name, int64(len(text)), strings.NewReader(text))
+	}
+	if err := archive.Close(); err != nil {
+		n.t.Fatal(err)
+	}
+	return path
+}
+
+// zeros reads as zeros without end.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
 // room is how many bytes are free on the disk of the data directory.
 func (n *node) room() int64 {
