@@ -13,6 +13,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/cuppa-project/cuppa/controller/loop"
@@ -134,13 +135,9 @@ func (c *controller) finalize(ctx context.Context, key loop.Key, obj kube.Object
 }
 
 func (c *controller) orphan(ctx context.Context, key loop.Key, owner kube.Object) error {
-	err := loop.ForEach(ctx, c.graph.dependentsOf(owner.GetUID()), func(ctx context.Context, k loop.Key) error {
-		obj := c.Cluster.Source(k.Resource).Get(k.Namespace, k.Name)
-		if obj == nil {
-			return nil
-		}
-		kept := slices.DeleteFunc(slices.Clone(obj.GetOwnerReferences()), func(ref metav1.OwnerReference) bool { return ref.UID == owner.GetUID() })
-		return c.setOwners(ctx, k, obj, kept)
+	err := loop.ForEach(ctx, c.dependents(owner), func(ctx context.Context, d dependent) error {
+		kept := slices.DeleteFunc(slices.Clone(d.obj.GetOwnerReferences()), func(ref metav1.OwnerReference) bool { return ref.UID == owner.GetUID() })
+		return c.setOwners(ctx, d.key, d.obj, kept)
 	})
 	if err != nil {
 		return err
@@ -150,30 +147,46 @@ func (c *controller) orphan(ctx context.Context, key loop.Key, owner kube.Object
 
 func (c *controller) foreground(ctx context.Context, key loop.Key, owner kube.Object) error {
 	blocking := 0
-	var todo []loop.Key
-	for _, k := range c.graph.dependentsOf(owner.GetUID()) {
-		obj := c.Cluster.Source(k.Resource).Get(k.Namespace, k.Name)
-		if obj == nil {
-			continue
-		}
-		for _, ref := range obj.GetOwnerReferences() {
+	var errs []error
+	for _, d := range c.dependents(owner) {
+		for _, ref := range d.obj.GetOwnerReferences() {
 			if ref.UID == owner.GetUID() && ref.BlockOwnerDeletion != nil && *ref.BlockOwnerDeletion {
 				blocking++
 			}
 		}
-		if obj.GetDeletionTimestamp() == nil {
-			todo = append(todo, k)
+		if d.obj.GetDeletionTimestamp() == nil {
+			_, err := c.reconcile(ctx, d.key)
+			errs = append(errs, err)
 		}
-	}
-	var errs []error
-	for _, k := range todo {
-		_, err := c.reconcile(ctx, k)
-		errs = append(errs, err)
 	}
 	if blocking == 0 {
 		errs = append(errs, c.dropFinalizer(ctx, key, owner, metav1.FinalizerDeleteDependents))
 	}
 	return errors.Join(errs...)
+}
+
+// dependent is an object with the key it is reconciled by.
+type dependent struct {
+	key loop.Key
+	obj kube.Object
+}
+
+// dependents finds what an owner owns in memory itself. The graph is told of each resource by a queue of its own, and may not know yet of
+// an object that is older than its owner's deletion.
+func (c *controller) dependents(owner kube.Object) []dependent {
+	var out []dependent
+	for _, res := range c.resources {
+		if !res.Namespaced && owner.GetNamespace() != "" {
+			continue // what is in a namespace owns nothing outside it
+		}
+		for _, obj := range c.Cluster.Source(res.GroupVersionResource).List(owner.GetNamespace(), labels.Everything()) {
+			if slices.ContainsFunc(obj.GetOwnerReferences(), func(ref metav1.OwnerReference) bool { return ref.UID == owner.GetUID() }) {
+				key := loop.Key{Namespace: obj.GetNamespace(), Name: obj.GetName(), Resource: res.GroupVersionResource}
+				out = append(out, dependent{key, obj})
+			}
+		}
+	}
+	return out
 }
 
 func (c *controller) setOwners(ctx context.Context, key loop.Key, obj kube.Object, refs []metav1.OwnerReference) error {

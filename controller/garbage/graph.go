@@ -72,22 +72,3 @@ func (g *graph) presentOwners(obj metav1.Object) []loop.Key {
 	}
 	return out
 }
-
-// has says whether an object with the UID is known to be there.
-func (g *graph) has(uid types.UID) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	_, ok := g.present[uid]
-	return ok
-}
-
-// dependentsOf lists the keys of an owner's dependents.
-func (g *graph) dependentsOf(owner types.UID) []loop.Key {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	out := make([]loop.Key, 0, len(g.dependents[owner]))
-	for k := range g.dependents[owner] {
-		out = append(out, k)
-	}
-	return out
-}
