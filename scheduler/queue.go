@@ -19,36 +19,46 @@ const (
 // queue holds the pods that wait. Ready ones are tried by priority, then by age; the others wait for their time, or for
 // something to happen that could make them fit. It is not safe for concurrent use.
 type queue struct {
-	items map[types.UID]*item
-	ready readyHeap
+	items   map[types.UID]*item
+	parked  map[*item]bool // unschedulable: an event may end the wait
+	ready   itemHeap
+	waiting itemHeap
 }
 
 type item struct {
 	pod      *corev1.Pod
 	attempts int
 	at       time.Time // since when it waits; for the order
-	until    time.Time // not before; zero: now
-	parked   bool      // unschedulable: an event may end the wait
-	index    int       // in the heap; -1: not in it
+	until    time.Time // not before; for the order among waiting ones
+	in       *itemHeap // which heap it is in; nil: none
+	index    int       // in that heap
 }
 
-func newQueue() *queue { return &queue{items: map[types.UID]*item{}} }
+func newQueue() *queue {
+	return &queue{items: map[types.UID]*item{}, parked: map[*item]bool{}, ready: itemHeap{less: urgent}, waiting: itemHeap{less: sooner}}
+}
 
 // add puts in a pod, or replaces the one of the same UID, keeping its place.
 func (q *queue) add(pod *corev1.Pod, now time.Time) {
-	if it, ok := q.items[pod.UID]; ok {
-		changed := it.pod.Generation != pod.Generation
-		it.pod = pod
-		if changed && it.parked {
-			q.release(it)
-		} else if it.index >= 0 {
-			heap.Fix(&q.ready, it.index)
-		}
+	it, ok := q.items[pod.UID]
+	if !ok {
+		it = &item{pod: pod, at: now}
+		q.items[pod.UID] = it
+		q.put(it, &q.ready)
 		return
 	}
-	it := &item{pod: pod, at: now, index: -1}
-	q.items[pod.UID] = it
-	heap.Push(&q.ready, it)
+	changed := it.pod.Generation != pod.Generation
+	it.pod = pod
+	if changed && q.parked[it] {
+		q.release(it)
+	} else {
+		heap.Fix(it.in, it.index)
+	}
+}
+
+func (q *queue) put(it *item, into *itemHeap) {
+	it.in = into
+	heap.Push(into, it)
 }
 
 func (q *queue) remove(uid types.UID) {
@@ -57,14 +67,13 @@ func (q *queue) remove(uid types.UID) {
 		return
 	}
 	delete(q.items, uid)
-	if it.index >= 0 {
-		heap.Remove(&q.ready, it.index)
-	}
+	delete(q.parked, it)
+	heap.Remove(it.in, it.index)
 }
 
 // pop takes out the next pod to try, or nil.
 func (q *queue) pop() *item {
-	if len(q.ready) == 0 {
+	if q.ready.Len() == 0 {
 		return nil
 	}
 	it := heap.Pop(&q.ready).(*item)
@@ -74,20 +83,18 @@ func (q *queue) pop() *item {
 
 // park puts an item back that could not be placed.
 func (q *queue) park(it *item, now time.Time) {
-	it.attempts++
-	it.parked = true
-	it.until = now.Add(parkedFor)
-	it.index = -1
-	q.items[it.pod.UID] = it
+	q.hold(it, now.Add(parkedFor))
+	q.parked[it] = true
 }
 
 // retry puts an item back whose placing failed for another reason: it is tried again after its back-off.
-func (q *queue) retry(it *item, now time.Time) {
+func (q *queue) retry(it *item, now time.Time) { q.hold(it, now.Add(backoff(it.attempts+1))) }
+
+func (q *queue) hold(it *item, until time.Time) {
 	it.attempts++
-	it.parked = false
-	it.until = now.Add(backoff(it.attempts))
-	it.index = -1
+	it.until = until
 	q.items[it.pod.UID] = it
+	q.put(it, &q.waiting)
 }
 
 func backoff(attempts int) time.Duration {
@@ -100,41 +107,38 @@ func backoff(attempts int) time.Duration {
 
 // wake makes parked pods ready: something happened that may help them.
 func (q *queue) wake() {
-	for _, it := range q.items {
-		if it.parked {
-			q.release(it)
-		}
+	for it := range q.parked {
+		q.release(it)
 	}
 }
 
+// release moves a waiting item to the ready ones.
 func (q *queue) release(it *item) {
-	it.parked = false
-	it.until = time.Time{}
-	heap.Push(&q.ready, it)
+	delete(q.parked, it)
+	heap.Remove(&q.waiting, it.index)
+	q.put(it, &q.ready)
 }
 
 // due makes ready what has waited long enough, and returns when the next one will have (zero: none waits).
 func (q *queue) due(now time.Time) (next time.Time) {
-	for _, it := range q.items {
-		if it.index >= 0 {
-			continue
+	for q.waiting.Len() > 0 {
+		it := q.waiting.items[0]
+		if it.until.After(now) {
+			return it.until
 		}
-		if !it.until.After(now) {
-			q.release(it)
-		} else if next.IsZero() || it.until.Before(next) {
-			next = it.until
-		}
+		q.release(it)
 	}
-	return next
+	return time.Time{}
 }
 
-// readyHeap orders by priority, then by waiting time, then by name.
-type readyHeap []*item
+// itemHeap is a heap of items whose members know their place.
+type itemHeap struct {
+	items []*item
+	less  func(a, b *item) bool
+}
 
-func (h readyHeap) Len() int { return len(h) }
-
-func (h readyHeap) Less(i, j int) bool {
-	a, b := h[i], h[j]
+// urgent orders by priority, then by waiting time, then by name.
+func urgent(a, b *item) bool {
 	if pa, pb := priority(a.pod), priority(b.pod); pa != pb {
 		return pa > pb
 	}
@@ -144,24 +148,30 @@ func (h readyHeap) Less(i, j int) bool {
 	return a.pod.Name < b.pod.Name
 }
 
-func (h readyHeap) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].index, h[j].index = i, j
+// sooner orders by the end of the wait.
+func sooner(a, b *item) bool { return a.until.Before(b.until) }
+
+func (h *itemHeap) Len() int           { return len(h.items) }
+func (h *itemHeap) Less(i, j int) bool { return h.less(h.items[i], h.items[j]) }
+
+func (h *itemHeap) Swap(i, j int) {
+	h.items[i], h.items[j] = h.items[j], h.items[i]
+	h.items[i].index, h.items[j].index = i, j
 }
 
 // Push implements heap.Interface.
-func (h *readyHeap) Push(x any) {
+func (h *itemHeap) Push(x any) {
 	it := x.(*item)
-	it.index = len(*h)
-	*h = append(*h, it)
+	it.index = len(h.items)
+	h.items = append(h.items, it)
 }
 
 // Pop implements heap.Interface.
-func (h *readyHeap) Pop() any {
-	old := *h
-	it := old[len(old)-1]
-	it.index = -1
-	*h = old[:len(old)-1]
+func (h *itemHeap) Pop() any {
+	last := len(h.items) - 1
+	it := h.items[last]
+	h.items[last] = nil
+	h.items = h.items[:last]
 	return it
 }
 
