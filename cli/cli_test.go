@@ -35,6 +35,8 @@ func TestMainRoles(t *testing.T) {
 		errs string
 	}{
 		{[]string{"cuppa", "version"}, 0, "Cuppa Compose version 1.2.3\n", ""},
+		{[]string{"docker-compose", "--version"}, 0, "Cuppa Compose version 1.2.3\n", ""},
+		{[]string{"docker-compose", "-v"}, 0, "Cuppa Compose version 1.2.3\n", ""},
 		{[]string{"cuppa", "compose", "version", "--short"}, 0, "1.2.3\n", ""},
 		{[]string{"/usr/bin/docker-compose", "version", "--short"}, 0, "1.2.3\n", ""},
 		{[]string{"cuppa", "server"}, 0, "", ""},

@@ -54,6 +54,8 @@ func (m *program) composeCommand(name, short string, interrupts <-chan os.Signal
 			return cmd.Help()
 		},
 	}
+	cmd.Version = m.cfg.Version
+	cmd.SetVersionTemplate("Cuppa Compose version {{.Version}}\n")
 	cmd.Flags().SetInterspersed(false)
 	cmd.Flags().StringVar(&m.dirs.Data, "data-dir", m.dirs.Data, "Where the node keeps its state")
 	cmd.Flags().StringVar(&m.dirs.Run, "run-dir", m.dirs.Run, "Where the node has its sockets")
