@@ -42,6 +42,7 @@ type sandboxRecord struct {
 type sandbox struct {
 	op sync.Mutex // one call at a time changes a pod
 	sandboxRecord
+	making bool // RunPodSandbox has not returned yet: nobody sees it, or it would be taken for a broken one
 }
 
 // containerRecord is what is kept of a container on the disk; its state is the runtime's to know.

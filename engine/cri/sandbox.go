@@ -51,7 +51,7 @@ func (s *Service) RunPodSandbox(ctx context.Context, config *runtimeapi.PodSandb
 	if err := validateSandbox(config, handler); err != nil {
 		return "", err
 	}
-	b := &sandbox{sandboxRecord: sandboxRecord{ID: newID(), Config: config, RuntimeHandler: handler, CreatedAt: time.Now(),
+	b := &sandbox{making: true, sandboxRecord: sandboxRecord{ID: newID(), Config: config, RuntimeHandler: handler, CreatedAt: time.Now(),
 		State: sandboxNotReady, BootID: s.host.BootID, Cgroup: s.podCgroup(config)}}
 	b.op.Lock()
 	defer b.op.Unlock()
@@ -64,6 +64,7 @@ func (s *Service) RunPodSandbox(ctx context.Context, config *runtimeapi.PodSandb
 	}
 	s.sandboxes[b.ID] = b
 	s.mu.Unlock()
+	defer s.made(b)
 	err := writeRecord(s.sandboxDir(b.ID), b.sandboxRecord)
 	if err == nil {
 		err = s.makeSandbox(ctx, b)
@@ -81,8 +82,16 @@ func (s *Service) RunPodSandbox(ctx context.Context, config *runtimeapi.PodSandb
 		}
 		return "", errors.Join(err, undo)
 	}
+	s.made(b)
 	s.news.publish(notice{sandbox: b.ID, kind: runtimeapi.ContainerEventType_CONTAINER_STARTED_EVENT})
 	return b.ID, nil
+}
+
+// made shows a sandbox to everybody.
+func (s *Service) made(b *sandbox) {
+	s.mu.Lock()
+	b.making = false
+	s.mu.Unlock()
 }
 
 func (s *Service) setState(b *sandbox, state sandboxState) {

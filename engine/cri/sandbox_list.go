@@ -61,7 +61,7 @@ func (s *Service) ListPodSandbox(_ context.Context, filter *runtimeapi.PodSandbo
 	defer s.mu.Unlock()
 	var all []*runtimeapi.PodSandbox
 	for _, b := range s.sandboxes {
-		if filter.GetId() != "" && filter.Id != b.ID || filter.GetState() != nil && filter.State.State != criState(b.State) ||
+		if b.making || filter.GetId() != "" && filter.Id != b.ID || filter.GetState() != nil && filter.State.State != criState(b.State) ||
 			!matches(filter.GetLabelSelector(), b.Config.Labels) {
 			continue
 		}

@@ -84,6 +84,9 @@ func (p *planner) active() {
 
 // newSandbox replaces a sandbox that is gone or broken: its containers cannot run on in another one.
 func (p *planner) newSandbox() {
+	if p.busy(Action{Verb: CreateSandbox}.Key()) {
+		return // what is seen of it now may be half of it
+	}
 	attempt := uint32(0)
 	for _, old := range p.Observed.Sandboxes {
 		attempt = max(attempt, old.Attempt+1)
