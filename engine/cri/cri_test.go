@@ -112,9 +112,10 @@ func (f *fakeImages) RootFSUsage(context.Context, string) (Disk, error) {
 
 // fakeNetwork gives out addresses.
 type fakeNetwork struct {
-	mu   sync.Mutex
-	pods map[string]PodNetwork
-	fail error
+	mu     sync.Mutex
+	pods   map[string]PodNetwork
+	fail   error
+	during func() // called while a pod is being set up
 }
 
 func (f *fakeNetwork) Setup(_ context.Context, pod PodNetwork) (PodAddresses, error) {
@@ -122,6 +123,9 @@ func (f *fakeNetwork) Setup(_ context.Context, pod PodNetwork) (PodAddresses, er
 	defer f.mu.Unlock()
 	if f.fail != nil {
 		return PodAddresses{}, f.fail
+	}
+	if f.during != nil {
+		f.during()
 	}
 	f.pods[pod.ID] = pod
 	if pod.HostNetwork {
@@ -724,5 +728,26 @@ func TestSignals(t *testing.T) {
 	}
 	if got := signalValue(37); got != runtimeapi.Signal_SIGNAL_SIGRTMINPLUS3 {
 		t.Errorf("37 is %v", got)
+	}
+}
+
+// TestHalfMadePodIsNotSeen holds that a pod shows up only once it is ready: seen before, it would be taken for a broken one.
+func TestHalfMadePodIsNotSeen(t *testing.T) {
+	b := newBench(t, nil)
+	seen := -1
+	b.network.during = func() {
+		list, err := b.ListPodSandbox(t.Context(), nil)
+		if err != nil {
+			t.Error(err)
+		}
+		seen = len(list)
+	}
+	b.pod(t, podConfig(b.dir, "slow"))
+	if seen != 0 {
+		t.Errorf("while the pod was made: %d pods listed, want none", seen)
+	}
+	list, err := b.ListPodSandbox(t.Context(), nil)
+	if err != nil || len(list) != 1 || list[0].State != runtimeapi.PodSandboxState_SANDBOX_READY {
+		t.Errorf("once it was made: got %v, %v; want it ready", list, err)
 	}
 }
