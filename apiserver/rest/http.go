@@ -28,6 +28,8 @@ import (
 const (
 	// bodyLimit bounds what a client may send.
 	bodyLimit = 3 << 20
+	// drainLimit bounds what is read of a body that is refused.
+	drainLimit = 16 << 20
 	// requestTime bounds every request but watches and streams.
 	requestTime = 60 * time.Second
 	// managerLimit bounds a field manager's name.
@@ -309,7 +311,7 @@ func read(req *http.Request) ([]byte, error) {
 		return nil, nil
 	}
 	if req.ContentLength > bodyLimit {
-		return nil, tooLargeBody()
+		return nil, tooLargeBody(req)
 	}
 	if req.ContentLength > 0 {
 		body := make([]byte, req.ContentLength)
@@ -323,12 +325,14 @@ func read(req *http.Request) ([]byte, error) {
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("read the body: %v", err))
 	}
 	if len(body) > bodyLimit {
-		return nil, tooLargeBody()
+		return nil, tooLargeBody(req)
 	}
 	return body, nil
 }
 
-func tooLargeBody() error {
+// tooLargeBody reads on for a while: a client that is still sending when the connection is closed may lose the answer.
+func tooLargeBody(req *http.Request) error {
+	_, _ = io.CopyN(io.Discard, req.Body, drainLimit)
 	return apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("limit is %d", bodyLimit))
 }
 
