@@ -42,7 +42,7 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	if err := os.WriteFile("numbers.go", text, 0o644); err != nil {
+	if err := os.WriteFile("zz_numbers.go", text, 0o644); err != nil {
 		log.Fatal(err)
 	}
 }
