@@ -204,16 +204,15 @@ func (s *Server) authorize(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		x := exchangeOf(req)
 		question := x.target.question(x.user)
-		allowed, reason := s.config.Authorizer.Authorize(req.Context(), question)
-		if allowed {
+		err := authz.May(req.Context(), s.config.Authorizer, question)
+		switch {
+		case err == nil:
 			next.ServeHTTP(w, req)
-			return
-		}
-		if x.user.In(authn.GroupUnauthenticated) {
+		case apierrors.IsForbidden(err) && x.user.In(authn.GroupUnauthenticated):
 			rest.WriteError(w, req, apierrors.NewUnauthorized("Unauthorized"))
-			return
+		default:
+			rest.WriteError(w, req, err)
 		}
-		rest.WriteError(w, req, authz.Forbidden(question, reason))
 	})
 }
 

@@ -70,10 +70,7 @@ func (s *Server) alsoMay(ctx context.Context, c *rest.Call, verb string) error {
 	if c.Sub != nil {
 		question.Subresource = c.Sub.Name
 	}
-	if allowed, reason := s.config.Authorizer.Authorize(ctx, question); !allowed {
-		return authz.Forbidden(question, reason)
-	}
-	return nil
+	return authz.May(ctx, s.config.Authorizer, question)
 }
 
 func (l *Local) kindOf(obj runtime.Object) (*kinds.Kind, error) {

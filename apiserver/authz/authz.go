@@ -1,7 +1,7 @@
 // Package authz decides what an identity may do. It is asked once per request, with everything about the request that
 // matters; it never looks at bodies.
 //
-// Start with Authorizer and the table in rules.go.
+// Several authorizers are asked in turn; each allows, denies, or has no opinion. Start with Authorizer, then Default in chain.go.
 package authz
 
 import (
@@ -27,9 +27,53 @@ type Request struct {
 	Path        string
 }
 
-// Authorizer decides. The reason explains a refusal, for the client; it may be empty.
+// Decision is what one authorizer says of a request.
+type Decision int
+
+// The decisions. An authorizer that does not know the request has no opinion; what nobody allows is refused.
+const (
+	NoOpinion Decision = iota
+	Allow
+	Deny
+)
+
+// String returns the decision in words.
+func (d Decision) String() string {
+	switch d {
+	case Allow:
+		return "allow"
+	case Deny:
+		return "deny"
+	}
+	return "no opinion"
+}
+
+// Authorizer decides. The reason explains the decision to the client; it may be empty. An error says that the authorizer could
+// not find out (its peer is away, say), and comes with NoOpinion or, if it must not be passed over, with Deny. It may block for
+// as long as ctx lasts, and is called from many goroutines.
 type Authorizer interface {
-	Authorize(ctx context.Context, req Request) (allowed bool, reason string)
+	Authorize(ctx context.Context, req Request) (decision Decision, reason string, err error)
+}
+
+// Func is an Authorizer made of a function.
+type Func func(ctx context.Context, req Request) (Decision, string, error)
+
+// Authorize implements Authorizer.
+func (f Func) Authorize(ctx context.Context, req Request) (Decision, string, error) {
+	return f(ctx, req)
+}
+
+// May asks for a yes: nil, or the status error that the client gets. A request that nobody allowed is an internal error when an
+// authorizer failed, because the one that failed might have allowed it.
+func May(ctx context.Context, a Authorizer, req Request) error {
+	decision, reason, err := a.Authorize(ctx, req)
+	switch {
+	case decision == Allow:
+		return nil
+	case err != nil && decision == NoOpinion:
+		return apierrors.NewInternalError(fmt.Errorf("authorize: %w", err))
+	}
+	return Forbidden(req, reason)
 }
 
 // Forbidden is the answer to a refused request, in the words that clients know.

@@ -15,25 +15,22 @@ type Rule struct {
 	Whose string // for people: who this rule is for
 }
 
-// Rules is an Authorizer made of a table: the first rule that fits allows, and what none allows is refused.
+// Rules is an Authorizer made of a table: the first rule that fits allows. It denies nothing.
 type Rules []Rule
 
 // Authorize implements Authorizer.
-func (r Rules) Authorize(_ context.Context, req Request) (bool, string) {
+func (r Rules) Authorize(_ context.Context, req Request) (Decision, string, error) {
 	for i := range r {
 		if r[i].Who(req.User) && r[i].What(req) {
-			return true, ""
+			return Allow, "", nil
 		}
 	}
-	return false, ""
+	return NoOpinion, "", nil
 }
 
-// Default is the table of a cluster: administrators may do everything, nodes what a kubelet needs, each loop of the control
-// plane its own work, and everyone may ask for health and version.
-func Default() Rules {
+// system is what each loop of the control plane needs for its own work, and what everyone may ask.
+func system() Rules {
 	return Rules{
-		{Whose: "administrators", Who: group("system:masters"), What: everything},
-		{Whose: "nodes", Who: group("system:nodes"), What: nodeMay},
 		{Whose: "the scheduler", Who: name("system:kube-scheduler"), What: oneOf(
 			read("*/*"),
 			write("create", "/pods/binding"),
@@ -62,8 +59,6 @@ func name(want string) func(authn.User) bool {
 func prefix(want string) func(authn.User) bool {
 	return func(u authn.User) bool { return strings.HasPrefix(u.Name, want) }
 }
-
-func everything(Request) bool { return true }
 
 // everyResource leaves out what is not a resource, as metrics and profiles are for people, and acting as somebody else.
 func everyResource(req Request) bool {

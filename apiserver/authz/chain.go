@@ -1,0 +1,55 @@
+package authz
+
+import (
+	"context"
+	"errors"
+	"strings"
+)
+
+// Stage is one authorizer in a chain.
+type Stage struct {
+	Name string // for people and for figures
+	Authorizer
+}
+
+// Chain is an ordered list of authorizers. The first that allows or denies decides; one that fails without deciding does not
+// keep the others from being asked.
+type Chain []Stage
+
+// Default is the chain of a cluster. An authorizer that knows more (the pods of a node, roles, a webhook) is one more row.
+func Default() Chain {
+	return Chain{
+		{"Superuser", Func(superuser)}, // first: whatever else is wrong, an administrator can mend it
+		{"Node", Func(nodes)},
+		{"System", system()},
+	}
+}
+
+// Authorize implements Authorizer. Without a decision the reasons of all stages are given, a line each.
+func (c Chain) Authorize(ctx context.Context, req Request) (Decision, string, error) {
+	var (
+		reasons []string
+		errs    []error
+	)
+	for _, stage := range c {
+		decision, reason, err := stage.Authorize(ctx, req)
+		if decision != NoOpinion {
+			return decision, reason, err
+		}
+		if reason != "" {
+			reasons = append(reasons, reason)
+		}
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return NoOpinion, strings.Join(reasons, "\n"), errors.Join(errs...)
+}
+
+// superuser lets administrators do everything.
+func superuser(_ context.Context, req Request) (Decision, string, error) {
+	if req.User.In("system:masters") {
+		return Allow, "", nil
+	}
+	return NoOpinion, "", nil
+}
