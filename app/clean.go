@@ -10,14 +10,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/cuppa-project/cuppa/internal/atomicfile"
+	"github.com/cuppa-project/cuppa/internal/mount"
 	"github.com/cuppa-project/cuppa/kube"
 	"github.com/cuppa-project/cuppa/network/agent"
 	"github.com/cuppa-project/cuppa/network/podnet"
@@ -99,10 +97,17 @@ func cleanNetwork(config Config) error {
 
 // cleanFiles takes away mounts and cgroups, and everything in the run directory but the lock and the log.
 func cleanFiles(config Config) error {
-	errs := []error{unmountBelow(config.RunDir), unmountBelow(filepath.Join(config.DataDir, "kubelet")), unmountBelow(filepath.Join(config.DataDir, "containers"))}
+	var errs []error
+	for _, dir := range []string{config.RunDir, filepath.Join(config.DataDir, "kubelet"), filepath.Join(config.DataDir, "containers")} {
+		busy, err := mount.UnmountBelow(dir)
+		if len(busy) > 0 {
+			config.Logger.Warn("mounts were in use and will end with their last user", "mounts", busy)
+		}
+		errs = append(errs, err)
+	}
 	errs = append(errs, removeCgroups(config.CgroupParent))
 	if errors.Join(errs...) != nil {
-		return errors.Join(errs...) // never delete through a mount that is still there
+		return errors.Join(errs...)
 	}
 	entries, err := os.ReadDir(config.RunDir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -113,37 +118,10 @@ func cleanFiles(config Config) error {
 	}
 	for _, e := range entries {
 		if !slices.Contains([]string{filepath.Base(lockPath("")), "server.log"}, e.Name()) {
-			errs = append(errs, os.RemoveAll(filepath.Join(config.RunDir, e.Name())))
+			errs = append(errs, mount.RemoveAll(filepath.Join(config.RunDir, e.Name())))
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// unmountBelow unmounts everything below dir, the innermost first.
-func unmountBelow(dir string) error {
-	raw, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		return fmt.Errorf("read mounts: %w", err)
-	}
-	var points []string
-	for line := range strings.Lines(string(raw)) {
-		fields := strings.Fields(line)
-		if len(fields) > 4 && strings.HasPrefix(unescape(fields[4]), dir+"/") {
-			points = append(points, unescape(fields[4]))
-		}
-	}
-	var errs []error
-	for _, point := range slices.Backward(points) {
-		if err := unix.Unmount(point, unix.MNT_DETACH); err != nil && err != unix.EINVAL && err != unix.ENOENT {
-			errs = append(errs, fmt.Errorf("unmount %s: %w", point, err))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// unescape undoes the octal escapes of mountinfo.
-func unescape(s string) string {
-	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
 }
 
 // removeCgroups removes the (by now empty) cgroups below parent from every hierarchy.

@@ -1,6 +1,7 @@
 package volume
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/cuppa-project/cuppa/internal/errkind"
+	"github.com/cuppa-project/cuppa/internal/mount"
 	"github.com/cuppa-project/cuppa/kubelet/environ"
 )
 
@@ -37,11 +39,11 @@ func (k *Keeper) Mounts(in MountInput) (mounts []*runtimeapi.Mount, messagePath 
 		if !ok {
 			return nil, "", errkind.New(errkind.Invalid, "volumeMount %q names no volume of the pod", m.Name)
 		}
-		mount, err := k.mount(in, v, m, i)
+		one, err := k.mount(in, v, m, i)
 		if err != nil {
 			return nil, "", fmt.Errorf("mount volume %q at %s: %w", m.Name, m.MountPath, err)
 		}
-		mounts = append(mounts, mount)
+		mounts = append(mounts, one)
 		ownHosts = ownHosts || filepath.Clean(m.MountPath) == etcHosts
 	}
 	if in.EtcHosts != "" && !ownHosts {
@@ -101,7 +103,7 @@ func (k *Keeper) mount(in MountInput, v *corev1.Volume, m *corev1.VolumeMount, i
 		return nil, errkind.New(errkind.Invalid, "subPath %q leaves the volume", sub)
 	}
 	target := filepath.Join(k.subPaths(in.Pod.UID), in.Container.Name, strconv.Itoa(index))
-	if err := bindSubPath(out.HostPath, sub, target, os.ModePerm); err != nil {
+	if err := bindSubPath(out.HostPath, sub, target); err != nil {
 		return nil, err
 	}
 	out.HostPath = target
@@ -133,40 +135,38 @@ func propagation(mode *corev1.MountPropagationMode) runtimeapi.MountPropagation 
 	}
 }
 
-// bindSubPath mounts one path inside a volume at target. The path is opened below the volume's root, so that no symbolic link, however
-// a container changes it meanwhile, leads out of the volume; what is missing is made as a directory.
-func bindSubPath(volume, sub, target string, mode os.FileMode) error {
-	if err := unmountBelow(target); err != nil {
-		return err
-	}
-	root, err := os.OpenRoot(volume)
+// bindSubPath mounts one path inside a volume at target. Whatever a container changes there meanwhile, no link leads out of the volume,
+// and nothing that could hold us up or act by being opened is touched. What is missing is made as a folder, as open as the volume is.
+func bindSubPath(volume, sub, target string) error {
+	root, err := mount.OpenRoot(volume)
 	if err != nil {
 		return err
 	}
 	defer root.Close()
-	file, err := root.Open(sub)
-	if os.IsNotExist(err) {
-		if err := root.MkdirAll(sub, mode); err != nil {
-			return fmt.Errorf("create subPath %q: %w", sub, err)
+	handle, err := root.Handle(sub, mount.Beneath)
+	if errors.Is(err, errkind.NotFound) {
+		var info os.FileInfo
+		if info, err = os.Stat(volume); err != nil {
+			return err
 		}
-		file, err = root.Open(sub)
+		handle, err = root.MkdirAll(sub, mount.Beneath, info.Mode())
 	}
 	if err != nil {
-		return fmt.Errorf("open subPath %q: %w", sub, err)
+		return fmt.Errorf("subPath: %w", err)
 	}
-	defer file.Close()
-	info, err := file.Stat()
+	defer handle.Close()
+	info, err := handle.Stat()
 	if err != nil {
 		return err
 	}
 	if err := makeTarget(target, info.IsDir()); err != nil {
 		return err
 	}
-	return bindFD(file.Fd(), target)
+	return mount.Bind(handle, target)
 }
 
 func makeTarget(target string, dir bool) error {
-	if err := os.RemoveAll(target); err != nil {
+	if _, err := mount.Clear(target); err != nil { // of a former attempt
 		return err
 	}
 	if dir {

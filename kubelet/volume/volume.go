@@ -9,18 +9,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
-	"syscall"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/cuppa-project/cuppa/internal/errkind"
+	"github.com/cuppa-project/cuppa/internal/mount"
 	"github.com/cuppa-project/cuppa/kubelet/environ"
 	"github.com/cuppa-project/cuppa/kubelet/objects"
 )
@@ -158,18 +157,16 @@ func References(pod *corev1.Pod, secret bool, name string) bool {
 // TearDown takes the volumes of a pod down and deletes their contents, except what is on the host's own paths. It may be called again.
 func (k *Keeper) TearDown(uid types.UID) error {
 	k.forgetTokens(uid)
-	// Reading the whole mount table is slow on a busy node, so it is read only if this pod can have a mount.
-	if _, err := os.Lstat(k.subPaths(uid)); err == nil {
-		if err := unmountBelow(k.subPaths(uid)); err != nil {
-			return err
-		}
+	return errors.Join(k.clear(filepath.Join(k.PodDir(uid), "volumes")), k.clear(k.RunPodDir(uid)))
+}
+
+// clear takes a folder away with what is mounted in it, but not what that holds: a container may have mounted anything there.
+func (k *Keeper) clear(dir string) error {
+	busy, err := mount.Clear(dir)
+	if len(busy) > 0 {
+		k.Logger.Warn("mounts were in use and will end with their last user", "mounts", busy)
 	}
-	if anyMounted(filepath.Join(k.PodDir(uid), "volumes", "empty-dir")) {
-		if err := unmountBelow(k.PodDir(uid)); err != nil {
-			return err
-		}
-	}
-	return errors.Join(os.RemoveAll(filepath.Join(k.PodDir(uid), "volumes")), os.RemoveAll(k.RunPodDir(uid)))
+	return err
 }
 
 // Remove deletes the last of a pod's files.
@@ -177,24 +174,13 @@ func (k *Keeper) Remove(uid types.UID) error {
 	if err := k.TearDown(uid); err != nil {
 		return err
 	}
-	return os.RemoveAll(k.PodDir(uid))
+	return k.clear(k.PodDir(uid))
 }
 
 // Usage is how many bytes an emptyDir on disk holds.
 func (k *Keeper) Usage(uid types.UID, name string) (int64, error) {
-	var total int64
-	err := filepath.WalkDir(k.emptyDir(uid, name), func(_ string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			return nil // files come and go meanwhile
-		}
-		if info, err := entry.Info(); err == nil && info.Mode().IsRegular() {
-			if stat, ok := info.Sys().(*syscall.Stat_t); ok {
-				total += stat.Blocks * 512 // what the file takes, which may be less than its length
-			}
-		}
-		return nil
-	})
-	return total, err
+	used, err := mount.Usage(k.emptyDir(uid, name))
+	return used.Bytes, err
 }
 
 // Known lists the pods that have files here.
