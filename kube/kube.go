@@ -1,6 +1,6 @@
 // Package kube is how every loop reads and writes the API: one interface, two implementations.
 //
-// kube/local shares the API server's cached objects inside its process; kube/remote speaks HTTPS with client-go's
+// app/local shares the API server's cached objects inside its process; kube/remote speaks HTTPS with client-go's
 // informers. A loop cannot tell which it has. It holds no policy: authorisation, admission and validation happen behind it, for
 // loops as for anyone. Start with Cluster, then the typed functions (Get, List, Watch) that loops call.
 package kube
@@ -30,8 +30,10 @@ type Source interface {
 	Get(namespace, name string) Object
 	// List returns all objects of the namespace ("": of all), in key order.
 	List(namespace string, selector labels.Selector) []Object
+	// By returns the objects that an index finds under a key, in key order. It costs as much as there are, however many others there are.
+	By(index *Index, key string) []Object
 	// Watch calls fn for every object present (as appeared), then for every change, in order, from one goroutine, until ctx
-	// ends. It returns once the initial objects have been delivered, or ctx ended. fn must not block for long.
+	// ends or the resource is no longer served. It returns once the initial objects have been delivered, or ctx ended. fn must not block for long.
 	Watch(ctx context.Context, fn func(Event)) error
 }
 
@@ -52,7 +54,8 @@ type Writer interface {
 	UpdateSub(ctx context.Context, obj Object, subresource string) (Object, error)
 	Patch(ctx context.Context, res schema.GroupVersionResource, namespace, name string, pt types.PatchType, data []byte, subresources ...string) (Object, error)
 	Delete(ctx context.Context, res schema.GroupVersionResource, namespace, name string, opts metav1.DeleteOptions) error
-	// CreateSub posts a subresource: pods/binding, pods/eviction, serviceaccounts/token. It returns the server's answer.
+	// CreateSub posts a subresource: pods/binding, pods/eviction, serviceaccounts/token. It returns the server's answer. What that does to
+	// objects is seen when it arrives; no read waits for it.
 	CreateSub(ctx context.Context, res schema.GroupVersionResource, namespace, name, subresource string, body runtime.Object) (runtime.Object, error)
 }
 
@@ -61,8 +64,14 @@ type Cluster interface {
 	Writer
 	// Source returns the memory of one resource, filled on first use and kept up to date until the Cluster's Run ends.
 	Source(res schema.GroupVersionResource) Source
+	// Metadata is like Source for those who look at metadata alone, whatever the kind: nothing but the metadata of what it returns may be
+	// relied on, and managedFields may be missing there. Nothing is decoded, sent or kept for its sake that metadata does not need.
+	Metadata(res schema.GroupVersionResource) Source
 	// Resources lists what the server serves and can list and delete, one version of each resource.
 	Resources(ctx context.Context) ([]Resource, error)
+	// FollowResources calls fn with what Resources lists, then again whenever that has changed, from one goroutine, until ctx ends. It
+	// returns after the first call, or with the reason why there was none.
+	FollowResources(ctx context.Context, fn func([]Resource)) error
 	// Live reads from the server, past any memory, as fresh as a quorum read.
 	Live(ctx context.Context, res schema.GroupVersionResource, namespace, name string) (Object, error)
 }

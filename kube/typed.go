@@ -43,14 +43,7 @@ func List[T Object](c Cluster, res schema.GroupVersionResource, namespace string
 	if selector == nil {
 		selector = labels.Everything()
 	}
-	objs := c.Source(res).List(namespace, selector)
-	out := make([]T, 0, len(objs))
-	for _, obj := range objs {
-		if t, ok := obj.(T); ok {
-			out = append(out, t)
-		}
-	}
-	return out
+	return typed[T](c.Source(res).List(namespace, selector))
 }
 
 // Watch calls fn for every object present and every later change; see Source.Watch. Zero values stand for "none".

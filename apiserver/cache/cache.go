@@ -39,6 +39,9 @@ type Entry interface {
 	// Object is the decoded object with its resourceVersion set and apiVersion and kind filled in; decoded at most once
 	// while it stays in memory. Nil when the stored bytes cannot be decoded; that has been logged.
 	Object() Object
+	// Meta is for those who look at metadata alone: the decoded object while that is in memory, and otherwise metadata (without
+	// managedFields) that was decoded for this caller and is not kept. Nil as with Object.
+	Meta() Object
 	// JSON is the finished JSON document in the storage version (resourceVersion, kind and apiVersion in place), made once
 	// while it stays in memory. Nil when the object cannot be decoded or encoded.
 	JSON() []byte
@@ -94,6 +97,9 @@ type WatchOptions struct {
 	// Bookmarks asks for a Bookmark about once a minute. A Bookmark at the end of the initial state is the caller's: the revision
 	// is the snapshot's.
 	Bookmarks bool
+	// Gapless is for loops in this process: when the cache has to be loaded again, the watcher is told what is different
+	// instead of being ended.
+	Gapless bool
 	// Queue is how many changes may wait before the watcher is closed as too slow. 0: the default of 4,096; negative: no bound,
 	// for loops in this process.
 	Queue int
@@ -106,6 +112,8 @@ type Resource struct {
 
 	// Decode makes the object, with resourceVersion, apiVersion and kind filled in.
 	Decode func(stored []byte, revision int64) (Object, error)
+	// DecodeMeta makes an object of the metadata alone; managedFields may be left out. Nil: Decode serves for it.
+	DecodeMeta func(stored []byte, revision int64) (Object, error)
 	// Fields is what field selectors see. Nil: metadata.name and metadata.namespace.
 	Fields func(Object) fields.Set
 	// ToJSON makes Entry.JSON, from Object (which may be nil) or Stored as it likes.

@@ -48,6 +48,21 @@ func (e *entry) Object() Object {
 	return nil
 }
 
+func (e *entry) Meta() Object {
+	if d := e.object.Load(); d != nil {
+		return d.object
+	}
+	if e.table.resource.DecodeMeta == nil {
+		return e.Object()
+	}
+	object, err := e.table.resource.DecodeMeta(e.stored, e.revision)
+	if err != nil {
+		e.table.cache.log.Error("cannot decode stored metadata", "resource", e.table.resource.Name, "key", e.key, "err", err)
+		return nil
+	}
+	return object
+}
+
 func (e *entry) Labels() labels.Set {
 	if d := e.decode(); d != nil {
 		return d.object.GetLabels()

@@ -30,9 +30,10 @@ type Table struct {
 	fresh   []*event        // applied, not yet delivered
 	own     map[string]ownWrite
 	pins    []*view
+	indexes map[any]*index
 
 	watchMu  sync.Mutex
-	watchers index
+	watchers audience
 }
 
 // ownWrite is an object whose event has not arrived yet.
@@ -100,20 +101,49 @@ func (t *Table) entry(kv storage.KV) *entry {
 	return &entry{table: t, key: kv.Key[len(t.resource.Prefix):], revision: kv.ModRevision, stored: kv.Value}
 }
 
-// install replaces everything by a state that was read as of revision. Watchers cannot be told what happened in between.
+// install replaces everything by a state that was read as of revision. Watchers cannot be told what happened in between; those that
+// ask for no more than the difference get it.
 func (t *Table) install(entries []*entry, revision int64) {
-	tree := newTree()
+	t.mu.Lock()
+	before, tree := t.tree, newTree()
 	for _, e := range entries {
+		if same, ok := before.Get(e); ok && same.revision == e.revision {
+			e = same // and with it what was already decoded
+		}
 		tree.ReplaceOrInsert(e)
 	}
-	t.mu.Lock()
 	t.tree, t.last, t.loading, t.pending, t.fresh = tree, revision, false, nil, nil
 	t.view.Store(nil)
 	t.history.reset(revision)
 	t.pins = nil
 	clear(t.own)
+	t.forgetIndexes()
+	now := tree.Clone()
 	t.mu.Unlock()
-	t.closeWatchers(errExpired("the cache was loaded again at revision %d", revision))
+	t.startOver(difference(before, now, revision), errExpired("the cache was loaded again at revision %d", revision))
+}
+
+// difference is what would have led from one state to another, as far as their ends tell.
+func difference(before, now *btree.BTreeG[*entry], revision int64) []*event {
+	var out []*event
+	second := time.Now().Unix()
+	before.Ascend(func(e *entry) bool {
+		if !now.Has(e) {
+			out = append(out, &event{kind: Deleted, revision: revision, second: second, entry: e.at(revision), prev: e})
+		}
+		return true
+	})
+	now.Ascend(func(e *entry) bool {
+		prev, ok := before.Get(e)
+		switch {
+		case !ok:
+			out = append(out, &event{kind: Added, revision: revision, second: second, entry: e})
+		case prev != e:
+			out = append(out, &event{kind: Modified, revision: revision, second: second, entry: e, prev: prev})
+		}
+		return true
+	})
+	return out
 }
 
 // join reads the first state of a table that was added while the cache runs.
@@ -154,6 +184,7 @@ func (t *Table) join(ctx context.Context) error {
 		}
 	}
 	t.pending, t.fresh = nil, nil // nobody watches yet
+	t.forgetIndexes()
 	return nil
 }
 
@@ -192,6 +223,7 @@ func (t *Table) change(e storage.Event) {
 	}
 	t.view.Store(nil)
 	t.last = ev.revision
+	t.noteIndexes(ev)
 	t.history.append(ev)
 	t.fresh = append(t.fresh, ev)
 	t.counters.events.Add(1)

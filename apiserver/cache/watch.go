@@ -231,6 +231,23 @@ func (t *Table) closeWatchers(err error) {
 	}
 }
 
+// startOver tells the gapless watchers what is different, and ends all others.
+func (t *Table) startOver(events []*event, err error) {
+	t.watchMu.Lock()
+	defer t.watchMu.Unlock()
+	for w := range t.watchers.all {
+		if !w.opts.Gapless {
+			w.end(err)
+			continue
+		}
+		for _, e := range events {
+			if w.wants(e) {
+				w.push(e)
+			}
+		}
+	}
+}
+
 // bookmark tells those who asked for it how far they are.
 func (t *Table) bookmark() {
 	t.watchMu.Lock()

@@ -112,9 +112,10 @@ func Resources(table *kinds.Table) []cache.Resource {
 
 func resource(kind *kinds.Kind) cache.Resource {
 	r := cache.Resource{
-		Name:   kind.StoragePrefix,
-		Prefix: registry + kind.StoragePrefix + "/",
-		Decode: func(stored []byte, revision int64) (cache.Object, error) { return decode(kind, stored, revision) },
+		Name:       kind.StoragePrefix,
+		Prefix:     registry + kind.StoragePrefix + "/",
+		Decode:     func(stored []byte, revision int64) (cache.Object, error) { return decode(kind, stored, revision) },
+		DecodeMeta: func(stored []byte, revision int64) (cache.Object, error) { return decodeMeta(kind, stored, revision) },
 		ToJSON: func(e cache.Entry) ([]byte, error) {
 			obj := e.Object()
 			if obj == nil {
@@ -136,6 +137,16 @@ func resource(kind *kinds.Kind) cache.Resource {
 		}
 	}
 	return r
+}
+
+func decodeMeta(kind *kinds.Kind, stored []byte, revision int64) (cache.Object, error) {
+	obj, err := codec.DecodeStoredMeta(stored)
+	if err != nil {
+		return nil, err
+	}
+	codec.SetKind(obj, kind.GVK)
+	obj.SetResourceVersion(strconv.FormatInt(revision, 10))
+	return obj, nil
 }
 
 func decode(kind *kinds.Kind, stored []byte, revision int64) (kinds.Object, error) {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/cuppa-project/cuppa/apiserver"
 	"github.com/cuppa-project/cuppa/apiserver/authn"
+	"github.com/cuppa-project/cuppa/apiserver/cache"
 	"github.com/cuppa-project/cuppa/apiserver/kinds"
 	"github.com/cuppa-project/cuppa/kube"
 )
@@ -43,12 +44,19 @@ func New(server *apiserver.Server, user authn.User, logger *slog.Logger) *Cluste
 func (c *Cluster) Wait() { c.wg.Wait() }
 
 // Source implements kube.Cluster.
-func (c *Cluster) Source(res schema.GroupVersionResource) kube.Source {
+func (c *Cluster) Source(res schema.GroupVersionResource) kube.Source { return c.source(res, whole) }
+
+// Metadata implements kube.Cluster.
+func (c *Cluster) Metadata(res schema.GroupVersionResource) kube.Source {
+	return c.source(res, metadata)
+}
+
+func (c *Cluster) source(res schema.GroupVersionResource, look func(cache.Entry) kube.Object) kube.Source {
 	table := c.door.Table(res)
 	if table == nil {
 		return unserved{res}
 	}
-	return source{table: table, logger: c.logger, wg: &c.wg}
+	return source{table: table, look: look, logger: c.logger, wg: &c.wg}
 }
 
 // unserved stands for a resource that the server does not have.
@@ -57,6 +65,8 @@ type unserved struct{ res schema.GroupVersionResource }
 func (u unserved) Get(string, string) kube.Object { return nil }
 
 func (u unserved) List(string, labels.Selector) []kube.Object { return nil }
+
+func (u unserved) By(*kube.Index, string) []kube.Object { return nil }
 
 func (u unserved) Watch(context.Context, func(kube.Event)) error {
 	return fmt.Errorf("watch %s: the server does not have it", u.res.GroupResource())
@@ -73,6 +83,16 @@ func (c *Cluster) Resources(context.Context) ([]kube.Resource, error) {
 		out = append(out, kube.Resource{GroupVersionResource: kind.GVR(), Kind: kind.GVK.Kind, Namespaced: kind.Namespaced})
 	}
 	return out, nil
+}
+
+// FollowResources implements kube.Cluster. The table of kinds is made when the server starts, so that the first call is the only one.
+func (c *Cluster) FollowResources(ctx context.Context, fn func([]kube.Resource)) error {
+	resources, err := c.Resources(ctx)
+	if err != nil {
+		return err
+	}
+	fn(resources)
+	return nil
 }
 
 // Live implements kube.Cluster.

@@ -14,8 +14,25 @@ import (
 // source is one table of the server's cache as a kube.Source. It holds nothing of its own.
 type source struct {
 	table  *cache.Table
+	look   func(cache.Entry) kube.Object // what callers see of an entry: whole, or metadata
 	logger *slog.Logger
 	wg     *sync.WaitGroup // of the goroutines that deliver events
+}
+
+// whole returns the entry's decoded object, or a true nil for bytes that do not decode.
+func whole(entry cache.Entry) kube.Object {
+	if obj := entry.Object(); obj != nil {
+		return obj
+	}
+	return nil
+}
+
+// metadata returns an object of which the metadata may be used.
+func metadata(entry cache.Entry) kube.Object {
+	if obj := entry.Meta(); obj != nil {
+		return obj
+	}
+	return nil
 }
 
 // Get implements kube.Source.
@@ -28,15 +45,7 @@ func (s source) Get(namespace, name string) kube.Object {
 	if !ok {
 		return nil
 	}
-	return object(entry)
-}
-
-// object returns the entry's decoded object, or a true nil for bytes that do not decode.
-func object(entry cache.Entry) kube.Object {
-	if obj := entry.Object(); obj != nil {
-		return obj
-	}
-	return nil
+	return s.look(entry)
 }
 
 // List implements kube.Source.
@@ -47,110 +56,83 @@ func (s source) List(namespace string, selector labels.Selector) []kube.Object {
 	}
 	var out []kube.Object
 	s.table.Snapshot().Ascend(prefix, "", func(e cache.Entry) bool {
-		if selector.Empty() || selector.Matches(e.Labels()) {
-			if obj := object(e); obj != nil {
-				out = append(out, obj)
-			}
+		if obj := s.look(e); obj != nil && (selector.Empty() || selector.Matches(labels.Set(obj.GetLabels()))) {
+			out = append(out, obj)
 		}
 		return true
 	})
 	return out
 }
 
+// By implements kube.Source.
+func (s source) By(index *kube.Index, key string) []kube.Object {
+	entries := s.table.By(index, keysOf(index), key)
+	out := make([]kube.Object, 0, len(entries))
+	for _, e := range entries {
+		if obj := s.look(e); obj != nil {
+			out = append(out, obj)
+		}
+	}
+	return out
+}
+
+// keysOf gives the index what it needs of an entry, and decodes no more than that.
+func keysOf(index *kube.Index) func(cache.Entry) []string {
+	look := whole
+	if index.Metadata {
+		look = metadata
+	}
+	return func(e cache.Entry) []string {
+		if obj := look(e); obj != nil {
+			return index.Keys(obj)
+		}
+		return nil
+	}
+}
+
 // Watch implements kube.Source.
 func (s source) Watch(ctx context.Context, fn func(kube.Event)) error {
-	w := &subscription{source: s, fn: fn, known: map[string]kube.Object{}}
-	if err := w.begin(); err != nil {
-		return err
-	}
-	s.wg.Go(func() { w.follow(ctx) })
-	return nil
-}
-
-// subscription delivers one table's changes to one function. It knows what it has delivered, so that it can go on
-// after the cache had to be loaded again.
-type subscription struct {
-	source
-	fn      func(kube.Event)
-	known   map[string]kube.Object
-	watcher *cache.Watcher
-}
-
-// begin brings the receiver to the present state and starts a watcher that goes on from it.
-func (w *subscription) begin() error {
-	snapshot, watcher, err := w.table.SnapshotAndWatch(cache.WatchOptions{Queue: -1})
+	snapshot, watcher, err := s.table.SnapshotAndWatch(cache.WatchOptions{Queue: -1, Gapless: true})
 	if err != nil {
 		return err
 	}
-	w.watcher = watcher
-	present := map[string]bool{}
 	snapshot.Ascend("", "", func(e cache.Entry) bool {
-		present[e.Key()] = true
-		w.set(e)
+		if obj := s.look(e); obj != nil {
+			fn(kube.Event{New: obj})
+		}
 		return true
 	})
-	for key := range w.known {
-		if !present[key] {
-			w.remove(key)
-		}
-	}
+	s.wg.Go(func() { s.follow(ctx, watcher, fn) })
 	return nil
 }
 
-func (w *subscription) set(e cache.Entry) {
-	obj := object(e)
-	if obj == nil {
-		return
-	}
-	before := w.known[e.Key()]
-	w.known[e.Key()] = obj
-	switch {
-	case before == nil:
-		w.fn(kube.Event{New: obj})
-	case before.GetResourceVersion() != obj.GetResourceVersion():
-		w.fn(kube.Event{Old: before, New: obj})
-	}
-}
-
-func (w *subscription) remove(key string) {
-	before := w.known[key]
-	if before == nil {
-		return
-	}
-	delete(w.known, key)
-	w.fn(kube.Event{Old: before})
-}
-
-func (w *subscription) follow(ctx context.Context) {
-	defer func() { w.watcher.Stop() }()
+// follow delivers what the watcher sees until ctx ends, the server stops, or it no longer has the resource.
+func (s source) follow(ctx context.Context, watcher *cache.Watcher, fn func(kube.Event)) {
+	defer watcher.Stop()
 	for {
-		changes, err := w.watcher.Next(ctx)
+		changes, err := watcher.Next(ctx)
 		if ctx.Err() != nil {
 			return
 		}
 		if err != nil {
-			w.watcher.Stop()
-			if err := w.begin(); err != nil {
-				w.logger.Warn("loop lost its watch", "resource", w.table.Resource().Name, "err", err)
-				return // the server is stopping
-			}
-			continue
+			s.logger.Debug("watch ended", "resource", s.table.Resource().Name, "err", err)
+			return
 		}
 		for _, change := range changes {
-			switch change.Type {
-			case cache.Deleted:
-				w.last(change)
-				w.remove(change.Entry.Key())
-			case cache.Added, cache.Modified:
-				w.set(change.Entry)
+			if e := s.event(change); e.Old != nil || e.New != nil {
+				fn(e)
 			}
 		}
 	}
 }
 
-// last keeps the removed object's last state for the receiver.
-func (w *subscription) last(change cache.Change) {
-	if obj := object(change.Entry); obj != nil && w.known[change.Entry.Key()] != nil {
-		w.known[change.Entry.Key()] = obj
+// event is a change as loops see it. Bytes that do not decode count as no object, before and after.
+func (s source) event(change cache.Change) (e kube.Event) {
+	if change.Prev != nil {
+		e.Old = s.look(change.Prev)
 	}
+	if change.Type == cache.Added || change.Type == cache.Modified {
+		e.New = s.look(change.Entry)
+	}
+	return e
 }

@@ -33,10 +33,15 @@ func Run(t *testing.T, c kube.Cluster) {
 		{"WatchDeliversAllInOrder", s.watchDeliversAllInOrder},
 		{"WatchEndsWithItsContext", s.watchEndsWithItsContext},
 		{"ListSelects", s.listSelects},
+		{"IndexesFollowOwnWrites", s.indexesFollowOwnWrites},
+		{"IndexesOfTheTable", s.indexesOfTheTable},
+		{"SelectorsAreFound", s.selectorsAreFound},
+		{"MetadataAlone", s.metadataAlone},
 		{"ErrorsAreStatusErrors", s.errorsAreStatusErrors},
 		{"StatusAndPatch", s.statusAndPatch},
 		{"Binding", s.binding},
 		{"Resources", s.resources},
+		{"ResourcesAreFollowed", s.resourcesAreFollowed},
 		{"SharedObjectsStay", s.sharedObjectsStay},
 	} {
 		t.Run(test.name, test.run)

@@ -6,7 +6,6 @@ package remote
 import (
 	"context"
 	"fmt"
-	"strings"
 	"sync"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -16,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 
 	"github.com/cuppa-project/cuppa/kube"
@@ -32,10 +32,11 @@ type Config struct {
 type Cluster struct {
 	config    Config
 	discovery *discovery.DiscoveryClient
+	metadata  metadata.Interface
 
 	mu      sync.Mutex
 	clients map[schema.GroupVersion]*rest.RESTClient
-	sources map[schema.GroupVersionResource]*source
+	sources map[of]*source
 	ctx     context.Context // of Run; nil before it: sources asked for earlier start with it
 	wg      sync.WaitGroup
 }
@@ -54,11 +55,16 @@ func New(config Config) (*Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make discovery client: %w", err)
 	}
+	m, err := metadata.NewForConfig(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("make metadata client: %w", err)
+	}
 	return &Cluster{
 		config:    config,
 		discovery: d,
+		metadata:  m,
 		clients:   map[schema.GroupVersion]*rest.RESTClient{},
-		sources:   map[schema.GroupVersionResource]*source{},
+		sources:   map[of]*source{},
 	}, nil
 }
 
@@ -80,15 +86,34 @@ func (c *Cluster) startLocked(s *source) {
 	c.wg.Go(func() { s.informer.RunWithContext(ctx) })
 }
 
+// of names one source: a resource, whole or its metadata.
+type of struct {
+	res      schema.GroupVersionResource
+	metadata bool
+}
+
 // Source implements kube.Cluster.
 func (c *Cluster) Source(res schema.GroupVersionResource) kube.Source {
+	return c.source(of{res, false})
+}
+
+// Metadata implements kube.Cluster.
+func (c *Cluster) Metadata(res schema.GroupVersionResource) kube.Source {
+	return c.source(of{res, true})
+}
+
+func (c *Cluster) source(of of) *source {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if s, ok := c.sources[res]; ok {
+	if s, ok := c.sources[of]; ok {
 		return s
 	}
-	s := newSource(res, c.listWatch(res))
-	c.sources[res] = s
+	lw := c.listWatch(of.res)
+	if of.metadata {
+		lw = c.listWatchMetadata(of.res)
+	}
+	s := newSource(lw, c.config.Selectors[of.res])
+	c.sources[of] = s
 	if c.ctx != nil && c.ctx.Err() == nil {
 		c.startLocked(s)
 	}
@@ -114,29 +139,6 @@ func (c *Cluster) client(gv schema.GroupVersion) (*rest.RESTClient, error) {
 	}
 	c.clients[gv] = client
 	return client, nil
-}
-
-// Resources implements kube.Cluster.
-func (c *Cluster) Resources(ctx context.Context) ([]kube.Resource, error) {
-	lists, err := c.discovery.WithLegacy().ServerPreferredResources()
-	if err != nil && len(lists) == 0 {
-		return nil, fmt.Errorf("discover resources: %w", err)
-	}
-	var out []kube.Resource
-	for _, list := range lists {
-		gv, err := schema.ParseGroupVersion(list.GroupVersion)
-		if err != nil {
-			return nil, fmt.Errorf("discover resources: %w", err)
-		}
-		for _, r := range list.APIResources {
-			verbs := strings.Join(r.Verbs, " ")
-			if strings.Contains(r.Name, "/") || !strings.Contains(verbs, "list") || !strings.Contains(verbs, "delete") {
-				continue
-			}
-			out = append(out, kube.Resource{GroupVersionResource: gv.WithResource(r.Name), Kind: r.Kind, Namespaced: r.Namespaced})
-		}
-	}
-	return out, nil
 }
 
 // Live implements kube.Cluster.

@@ -1,13 +1,13 @@
 package remote
 
 import (
+	"cmp"
 	"context"
-	"sort"
-	"strconv"
+	"slices"
 	"sync"
-	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -18,21 +18,19 @@ import (
 	"github.com/cuppa-project/cuppa/kube"
 )
 
-// ownWriteWait bounds how long a write waits for its echo; past it the caller goes on and its loop sees the change a little later.
-const ownWriteWait = 5 * time.Second
-
 // source is one resource's informer as a kube.Source.
 type source struct {
-	res      schema.GroupVersionResource
 	informer cache.SharedIndexInformer
+	selector fields.Selector // what it holds; nil: everything
 
 	mu      sync.Mutex
-	changed chan struct{} // closed and replaced at each change, for those who wait for their own write
-	seen    int64         // highest revision that memory has taken in
+	indexes map[*kube.Index]string // the informer's name for each
+	changed chan struct{}          // closed and replaced at each change, for those who wait for their own write
+	seen    int64                  // highest revision that memory has taken in
 }
 
-func newSource(res schema.GroupVersionResource, lw cache.ListerWatcher) *source {
-	s := &source{res: res, changed: make(chan struct{})}
+func newSource(lw cache.ListerWatcher, selector fields.Selector) *source {
+	s := &source{selector: selector, indexes: map[*kube.Index]string{}, changed: make(chan struct{})}
 	s.informer = cache.NewSharedIndexInformer(lw, nil, 0, cache.Indexers{cache.NamespaceIndex: cache.MetaNamespaceIndexFunc})
 	// The informer has not run yet, so adding a handler cannot fail.
 	_, _ = s.informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
@@ -53,20 +51,22 @@ func (s *source) wake(obj any) {
 	s.mu.Unlock()
 }
 
+// narrow limits a list or watch to what the Cluster's Sources of the resource hold.
+func (c *Cluster) narrow(res schema.GroupVersionResource, opts *metav1.ListOptions) {
+	if sel := c.config.Selectors[res]; sel != nil {
+		opts.FieldSelector = sel.String()
+	}
+}
+
 // listWatch lists and watches one resource with the group's REST client.
 func (c *Cluster) listWatch(res schema.GroupVersionResource) cache.ListerWatcher {
-	narrow := func(opts *metav1.ListOptions) {
-		if sel := c.config.Selectors[res]; sel != nil {
-			opts.FieldSelector = sel.String()
-		}
-	}
 	return &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, opts metav1.ListOptions) (runtime.Object, error) {
 			client, err := c.client(res.GroupVersion())
 			if err != nil {
 				return nil, err
 			}
-			narrow(&opts)
+			c.narrow(res, &opts)
 			return client.Get().Resource(res.Resource).VersionedParams(&opts, scheme.ParameterCodec).Do(ctx).Get()
 		},
 		WatchFuncWithContext: func(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error) {
@@ -74,9 +74,27 @@ func (c *Cluster) listWatch(res schema.GroupVersionResource) cache.ListerWatcher
 			if err != nil {
 				return nil, err
 			}
-			narrow(&opts)
+			c.narrow(res, &opts)
 			opts.Watch = true
 			return client.Get().Resource(res.Resource).VersionedParams(&opts, scheme.ParameterCodec).Watch(ctx)
+		},
+	}
+}
+
+// listWatchMetadata lists and watches the metadata of one resource, of whatever kind.
+func (c *Cluster) listWatchMetadata(res schema.GroupVersionResource) cache.ListerWatcher {
+	return &cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, opts metav1.ListOptions) (runtime.Object, error) {
+			c.narrow(res, &opts)
+			list, err := c.metadata.Resource(res).List(ctx, opts)
+			if err != nil {
+				return nil, err // not the list, which would be a nil that is not nil
+			}
+			return list, nil
+		},
+		WatchFuncWithContext: func(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error) {
+			c.narrow(res, &opts)
+			return c.metadata.Resource(res).Watch(ctx, opts)
 		},
 	}
 }
@@ -108,13 +126,47 @@ func (s *source) List(namespace string, selector labels.Selector) []kube.Object 
 	} else {
 		_ = cache.ListAllByNamespace(s.informer.GetIndexer(), namespace, labels.Everything(), add)
 	}
-	sort.Slice(out, func(i, j int) bool {
-		if a, b := out[i].GetNamespace(), out[j].GetNamespace(); a != b {
-			return a < b
-		}
-		return out[i].GetName() < out[j].GetName()
+	return inOrder(out)
+}
+
+// By implements kube.Source.
+func (s *source) By(index *kube.Index, key string) []kube.Object {
+	name, err := s.index(index)
+	if err != nil {
+		return nil // the Cluster has ended
+	}
+	objs, _ := s.informer.GetIndexer().ByIndex(name, key) // the index is there
+	out := make([]kube.Object, 0, len(objs))
+	for _, obj := range objs {
+		out = append(out, obj.(kube.Object))
+	}
+	return inOrder(out)
+}
+
+// index makes sure that the informer has the index, and returns its name there.
+func (s *source) index(index *kube.Index) (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if name, ok := s.indexes[index]; ok {
+		return name, nil
+	}
+	name := "by " + index.Name
+	for s.informer.GetIndexer().GetIndexers()[name] != nil {
+		name += "'" // another index of the same name
+	}
+	keys := func(obj any) ([]string, error) { return index.Keys(obj.(kube.Object)), nil }
+	if err := s.informer.AddIndexers(cache.Indexers{name: keys}); err != nil {
+		return "", err
+	}
+	s.indexes[index] = name
+	return name, nil
+}
+
+func inOrder(objs []kube.Object) []kube.Object {
+	slices.SortFunc(objs, func(a, b kube.Object) int {
+		return cmp.Or(cmp.Compare(a.GetNamespace(), b.GetNamespace()), cmp.Compare(a.GetName(), b.GetName()))
 	})
-	return out
+	return objs
 }
 
 // Watch implements kube.Source.
@@ -135,68 +187,4 @@ func (s *source) Watch(ctx context.Context, fn func(kube.Event)) error {
 	context.AfterFunc(ctx, func() { _ = s.informer.RemoveEventHandler(reg) })
 	cache.WaitForCacheSync(ctx.Done(), reg.HasSynced)
 	return ctx.Err()
-}
-
-// peek returns the object from memory if the resource is being watched at all.
-func (c *Cluster) peek(res schema.GroupVersionResource, namespace, name string) kube.Object {
-	c.mu.Lock()
-	s, ok := c.sources[res]
-	c.mu.Unlock()
-	if !ok {
-		return nil
-	}
-	return s.Get(namespace, name)
-}
-
-// awaitWrite blocks until the Source of res shows obj's revision or a later one.
-func (c *Cluster) awaitWrite(ctx context.Context, res schema.GroupVersionResource, obj kube.Object) {
-	want := revision(obj)
-	c.await(ctx, res, func(s *source, seen int64) bool {
-		have := s.Get(obj.GetNamespace(), obj.GetName())
-		if have != nil {
-			return revision(have) >= want
-		}
-		return seen >= want // it came and went again
-	})
-}
-
-// awaitDelete blocks until the Source of res shows that obj goes or is gone.
-func (c *Cluster) awaitDelete(ctx context.Context, res schema.GroupVersionResource, obj kube.Object) {
-	c.await(ctx, res, func(s *source, _ int64) bool {
-		have := s.Get(obj.GetNamespace(), obj.GetName())
-		return have == nil || have.GetUID() != obj.GetUID() || have.GetDeletionTimestamp() != nil
-	})
-}
-
-func (c *Cluster) await(ctx context.Context, res schema.GroupVersionResource, done func(s *source, seen int64) bool) {
-	c.mu.Lock()
-	s, ok := c.sources[res]
-	running := c.ctx != nil
-	selected := c.config.Selectors[res] != nil
-	c.mu.Unlock()
-	if !ok || !running || selected || !s.informer.HasSynced() {
-		return
-	}
-	timeout := time.NewTimer(ownWriteWait)
-	defer timeout.Stop()
-	for {
-		s.mu.Lock()
-		changed, seen := s.changed, s.seen
-		s.mu.Unlock()
-		if done(s, seen) {
-			return
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return
-		case <-timeout.C:
-			return
-		}
-	}
-}
-
-func revision(obj kube.Object) int64 {
-	n, _ := strconv.ParseInt(obj.GetResourceVersion(), 10, 64)
-	return n
 }

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -25,6 +27,7 @@ import (
 
 	"github.com/cuppa-project/cuppa/api"
 	"github.com/cuppa-project/cuppa/kube"
+	"github.com/cuppa-project/cuppa/kube/kubetest"
 	"github.com/cuppa-project/cuppa/network/dns"
 	"github.com/cuppa-project/cuppa/network/netns"
 	"github.com/cuppa-project/cuppa/network/netns/netnstest"
@@ -108,7 +111,15 @@ func (s memorySource) Get(namespace, name string) kube.Object {
 	return s.m.objects[s.res][namespace+"/"+name]
 }
 
-func (s memorySource) List(string, labels.Selector) []kube.Object { return nil }
+func (s memorySource) List(string, labels.Selector) []kube.Object {
+	s.m.mu.Lock()
+	defer s.m.mu.Unlock()
+	return slices.SortedFunc(maps.Values(s.m.objects[s.res]), func(a, b kube.Object) int { return strings.Compare(a.GetName(), b.GetName()) })
+}
+
+func (s memorySource) By(index *kube.Index, key string) []kube.Object {
+	return kubetest.Under(s.List("", nil), index, key)
+}
 
 func (s memorySource) Watch(_ context.Context, fn func(kube.Event)) error {
 	s.m.mu.Lock()
