@@ -1,12 +1,14 @@
 // Package scheduler gives every pod a node.
 //
-// One goroutine owns the cluster's state (state.go: nodes as columns, classes of identical pods) and takes decisions on it (decide.go:
-// filters.go, then scores.go, two ordered tables). Bindings go out many at a time, one write each; a decision
-// never waits for one. It knows the API only through kube. Start with Scheduler.Run, then State.Decide.
+// One goroutine owns the cluster's state (state.go: nodes as columns, classes of identical pods) and takes decisions on it
+// (decide.go) by a table of rules (rule.go). Who no node takes waits until something happens that helps (queue.go, core.go). Writes go out
+// many at a time, and a decision never waits for one (outbox.go). It knows the API only through kube. Start with Scheduler.Run, then
+// core.next.
 package scheduler
 
 import (
 	"context"
+	"encoding/json"
 	"log/slog"
 	"sync"
 	"time"
@@ -14,14 +16,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
 
 	"github.com/cuppa-project/cuppa/kube"
 	"github.com/cuppa-project/cuppa/kube/events"
 )
-
-// bindsInFlight is how many bindings are under way at once: enough for the store to commit them in groups.
-const bindsInFlight = 64
 
 // Config describes a scheduler.
 type Config struct {
@@ -35,11 +35,12 @@ type Config struct {
 // Scheduler is the one loop.
 type Scheduler struct {
 	config Config
-	state  *State
-	queue  *queue
+	core   *core
+	outbox *outbox
 
 	mu    sync.Mutex
 	inbox []func() // changes to the state, in order, run by the loop
+	spare []func() // what the last round has emptied
 	wake  chan struct{}
 }
 
@@ -51,7 +52,7 @@ func New(config Config) *Scheduler {
 	if config.Name == "" {
 		config.Name = corev1.DefaultSchedulerName
 	}
-	return &Scheduler{config: config, state: NewState(), queue: newQueue(), wake: make(chan struct{}, 1)}
+	return &Scheduler{config: config, core: newCore(config.Name), outbox: newOutbox(), wake: make(chan struct{}, 1)}
 }
 
 // post hands a change to the loop.
@@ -68,37 +69,27 @@ func (s *Scheduler) post(change func()) {
 // Run schedules until ctx ends.
 func (s *Scheduler) Run(ctx context.Context) error {
 	err := kube.Watch(ctx, s.config.Cluster, kube.Nodes, func(old, new *corev1.Node) {
-		s.post(func() { s.nodeChanged(old, new) })
+		s.post(func() { s.core.node(old, new) })
 	})
 	if err != nil {
 		return err
 	}
 	err = kube.Watch(ctx, s.config.Cluster, kube.Pods, func(old, new *corev1.Pod) {
-		s.post(func() { s.podChanged(old, new) })
+		s.post(func() { s.core.pod(old, new, s.config.Clock.Now()) })
 	})
 	if err != nil {
 		return err
 	}
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	gate := make(chan struct{}, bindsInFlight)
+	defer s.outbox.wait()
 	for {
 		s.drain()
-		next := s.queue.due(s.config.Clock.Now())
-		if it := s.queue.pop(); it != nil {
-			select {
-			case gate <- struct{}{}:
-			case <-ctx.Done():
-				return nil
-			}
-			work := s.schedule(it)
-			wg.Go(func() {
-				defer func() { <-gate }()
-				work(ctx)
-			})
-			continue
-		}
-		if !s.sleep(ctx, next) {
+		do, ok, wait := s.core.next(s.config.Clock.Now())
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case ok:
+			s.carryOut(ctx, do)
+		case !s.sleep(ctx, wait):
 			return nil
 		}
 	}
@@ -107,11 +98,13 @@ func (s *Scheduler) Run(ctx context.Context) error {
 func (s *Scheduler) drain() {
 	s.mu.Lock()
 	inbox := s.inbox
-	s.inbox = nil
+	s.inbox = s.spare[:0]
 	s.mu.Unlock()
-	for _, change := range inbox {
+	for i, change := range inbox {
 		change()
+		inbox[i] = nil
 	}
+	s.spare = inbox
 }
 
 func (s *Scheduler) sleep(ctx context.Context, next time.Time) bool {
@@ -130,57 +123,21 @@ func (s *Scheduler) sleep(ctx context.Context, next time.Time) bool {
 	return true
 }
 
-func (s *Scheduler) nodeChanged(old, new *corev1.Node) {
-	if new == nil {
-		s.state.RemoveNode(old.Name)
+// carryOut makes a decision known.
+func (s *Scheduler) carryOut(ctx context.Context, do action) {
+	// The item is the loop's; the pod that it has now is shared and read-only.
+	it, pod := do.item, do.pod
+	if do.Node == "" {
+		s.outbox.remark(ctx, pod.UID, func(ctx context.Context) { s.tellUnschedulable(ctx, pod, do.Decision) })
 		return
 	}
-	if s.state.SetNode(new) {
-		s.queue.wake()
-	}
-}
-
-func (s *Scheduler) podChanged(old, new *corev1.Pod) {
-	switch {
-	case new == nil || kube.PodFinished(new):
-		gone := new
-		if gone == nil {
-			gone = old
-		}
-		s.queue.remove(gone.UID)
-		if s.state.Remove(gone.UID) {
-			s.queue.wake()
-		}
-	case new.Spec.NodeName != "":
-		s.queue.remove(new.UID)
-		s.state.Place(new, new.Spec.NodeName)
-	case new.DeletionTimestamp != nil:
-		s.queue.remove(new.UID)
-	case s.mine(new) && !s.state.Placed(new.UID):
-		s.queue.add(new, s.config.Clock.Now())
-	}
-}
-
-// mine says whether the pod is for this scheduler, and may be scheduled yet.
-func (s *Scheduler) mine(pod *corev1.Pod) bool {
-	return pod.Spec.SchedulerName == s.config.Name && len(pod.Spec.SchedulingGates) == 0
-}
-
-// schedule decides for one pod and returns the write that makes the decision known. It runs in the loop; the write does not.
-func (s *Scheduler) schedule(it *item) func(context.Context) {
-	d := s.state.Decide(s.state.Class(it.pod))
-	if d.Node == "" {
-		s.queue.park(it, s.config.Clock.Now())
-		return func(ctx context.Context) { s.tellUnschedulable(ctx, it.pod, d) }
-	}
-	s.state.Place(it.pod, d.Node)
-	return func(ctx context.Context) {
-		if err := s.bind(ctx, it.pod, d.Node); err != nil {
+	s.outbox.bind(ctx, func(ctx context.Context) {
+		if err := s.bind(ctx, pod, do.Node); err != nil {
 			s.post(func() { s.bindFailed(it, err) })
 			return
 		}
-		s.config.Events.Normal(it.pod, "Scheduled", "Successfully assigned %s/%s to %s", it.pod.Namespace, it.pod.Name, d.Node)
-	}
+		s.config.Events.Normal(pod, "Scheduled", "Successfully assigned %s/%s to %s", pod.Namespace, pod.Name, do.Node)
+	})
 }
 
 func (s *Scheduler) bind(ctx context.Context, pod *corev1.Pod, node string) error {
@@ -191,17 +148,16 @@ func (s *Scheduler) bind(ctx context.Context, pod *corev1.Pod, node string) erro
 	return err
 }
 
-// bindFailed takes back a placement that the API refused. A pod that is gone, or was bound by someone else, tells its own story by the watch.
+// bindFailed takes back a placement that the API refused, going by what the pod is now.
 func (s *Scheduler) bindFailed(it *item, err error) {
-	s.state.Remove(it.pod.UID)
-	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
-		if pod, ok := kube.Get[*corev1.Pod](s.config.Cluster, kube.Pods, it.pod.Namespace, it.pod.Name); ok && pod.UID == it.pod.UID {
-			s.podChanged(nil, pod)
-		}
-		return
+	if !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+		s.config.Logger.Warn("binding failed", "pod", it.pod.Namespace+"/"+it.pod.Name, "err", err)
 	}
-	s.config.Logger.Warn("binding failed", "pod", it.pod.Namespace+"/"+it.pod.Name, "err", err)
-	s.queue.retry(it, s.config.Clock.Now())
+	pod, ok := kube.Get[*corev1.Pod](s.config.Cluster, kube.Pods, it.pod.Namespace, it.pod.Name)
+	if !ok || pod.UID != it.pod.UID {
+		pod = nil
+	}
+	s.core.failed(it, pod, s.config.Clock.Now())
 }
 
 // tellUnschedulable puts the reason where users look for it, once for each new reason.
@@ -210,21 +166,18 @@ func (s *Scheduler) tellUnschedulable(ctx context.Context, pod *corev1.Pod, d De
 	s.config.Events.Warning(pod, "FailedScheduling", "%s", message)
 	cond := corev1.PodCondition{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable,
 		Message: message, LastTransitionTime: metav1.NewTime(s.config.Clock.Now()), ObservedGeneration: pod.Generation}
-	if have := kube.PodCondition(pod, corev1.PodScheduled); have != nil {
-		if have.Status == cond.Status && have.Reason == cond.Reason && have.Message == cond.Message {
+	if have := kube.PodCondition(pod, corev1.PodScheduled); have != nil && have.Status == cond.Status {
+		if have.Reason == cond.Reason && have.Message == cond.Message {
 			return
 		}
-		if have.Status == cond.Status {
-			cond.LastTransitionTime = have.LastTransitionTime
-		}
+		cond.LastTransitionTime = have.LastTransitionTime
 	}
-	changed := pod.DeepCopy()
-	if have := kube.PodCondition(changed, corev1.PodScheduled); have != nil {
-		*have = cond
-	} else {
-		changed.Status.Conditions = append(changed.Status.Conditions, cond)
+	// Only this condition is written: whoever changes the rest of the status meanwhile is not in the way.
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": pod.UID}, "status": map[string]any{"conditions": []corev1.PodCondition{cond}}})
+	if err == nil {
+		_, err = s.config.Cluster.Patch(ctx, kube.Pods, pod.Namespace, pod.Name, types.StrategicMergePatchType, patch, "status")
 	}
-	if _, err := s.config.Cluster.UpdateStatus(ctx, changed); err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) && ctx.Err() == nil {
+	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) && ctx.Err() == nil {
 		s.config.Logger.Warn("condition not written", "pod", pod.Namespace+"/"+pod.Name, "err", err)
 	}
 }
