@@ -12,7 +12,7 @@ import (
 	"github.com/cuppa-project/cuppa/apiserver/admission"
 	"github.com/cuppa-project/cuppa/apiserver/authn"
 	"github.com/cuppa-project/cuppa/apiserver/cache"
-	"github.com/cuppa-project/cuppa/apiserver/kinds"
+	"github.com/cuppa-project/cuppa/apiserver/registry"
 	"github.com/cuppa-project/cuppa/apiserver/rest"
 )
 
@@ -81,10 +81,10 @@ type reader struct{ rest *rest.Service }
 
 var _ admission.Reader = reader{}
 
-func (r reader) Get(resource schema.GroupVersionResource, namespace, name string) kinds.Object {
+func (r reader) Get(resource schema.GroupVersionResource, namespace, name string) registry.Object {
 	return r.rest.Cached(resource, namespace, name)
 }
 
-func (r reader) Live(ctx context.Context, resource schema.GroupVersionResource, namespace, name string) (kinds.Object, error) {
+func (r reader) Live(ctx context.Context, resource schema.GroupVersionResource, namespace, name string) (registry.Object, error) {
 	return r.rest.Live(ctx, resource, namespace, name)
 }

@@ -15,15 +15,15 @@ import (
 	"github.com/cuppa-project/cuppa/apiserver/authn"
 	"github.com/cuppa-project/cuppa/apiserver/authz"
 	"github.com/cuppa-project/cuppa/apiserver/cache"
-	"github.com/cuppa-project/cuppa/apiserver/kinds"
 	"github.com/cuppa-project/cuppa/apiserver/patch"
+	"github.com/cuppa-project/cuppa/apiserver/registry"
 	"github.com/cuppa-project/cuppa/apiserver/rest"
 )
 
 // typeIndex finds the row of a typed object, which usually does not carry its kind.
-type typeIndex map[reflect.Type]*kinds.Kind
+type typeIndex map[reflect.Type]*registry.Kind
 
-func newTypes(table *kinds.Table) typeIndex {
+func newTypes(table *registry.Snapshot) typeIndex {
 	out := typeIndex{}
 	for _, kind := range table.Kinds() {
 		out[reflect.TypeOf(kind.New())] = kind
@@ -48,7 +48,7 @@ func (s *Server) As(user authn.User) *Local {
 }
 
 // call authorises a verb and makes the call for it.
-func (l *Local) call(ctx context.Context, verb string, kind *kinds.Kind, namespace, name, subresource string) (*rest.Call, error) {
+func (l *Local) call(ctx context.Context, verb string, kind *registry.Kind, namespace, name, subresource string) (*rest.Call, error) {
 	c := &rest.Call{
 		User: l.user, Verb: verb, Kind: kind, Namespace: namespace, Name: name, Manager: l.manager,
 		Strictness: metav1.FieldValidationIgnore, Warn: func(string) {},
@@ -73,7 +73,7 @@ func (s *Server) alsoMay(ctx context.Context, c *rest.Call, verb string) error {
 	return authz.May(ctx, s.config.Authorizer, question)
 }
 
-func (l *Local) kindOf(obj runtime.Object) (*kinds.Kind, error) {
+func (l *Local) kindOf(obj runtime.Object) (*registry.Kind, error) {
 	kind := l.s.byType[reflect.TypeOf(obj)]
 	if kind == nil {
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("%T is not a kind that is served", obj))
@@ -81,7 +81,7 @@ func (l *Local) kindOf(obj runtime.Object) (*kinds.Kind, error) {
 	return kind, nil
 }
 
-func (l *Local) kindFor(resource schema.GroupVersionResource) (*kinds.Kind, error) {
+func (l *Local) kindFor(resource schema.GroupVersionResource) (*registry.Kind, error) {
 	kind := l.s.config.Kinds.ByResource(resource)
 	if kind == nil {
 		return nil, notFound()
@@ -89,15 +89,15 @@ func (l *Local) kindFor(resource schema.GroupVersionResource) (*kinds.Kind, erro
 	return kind, nil
 }
 
-func own(result *rest.Result, err error) (kinds.Object, error) {
+func own(result *rest.Result, err error) (registry.Object, error) {
 	if err != nil {
 		return nil, rest.StatusError(err)
 	}
-	return result.Object.DeepCopyObject().(kinds.Object), nil
+	return result.Object.DeepCopyObject().(registry.Object), nil
 }
 
 // Create stores a new object.
-func (l *Local) Create(ctx context.Context, obj kinds.Object) (kinds.Object, error) {
+func (l *Local) Create(ctx context.Context, obj registry.Object) (registry.Object, error) {
 	kind, err := l.kindOf(obj)
 	if err != nil {
 		return nil, err
@@ -106,25 +106,25 @@ func (l *Local) Create(ctx context.Context, obj kinds.Object) (kinds.Object, err
 	if err != nil {
 		return nil, err
 	}
-	return own(l.s.rest.Create(ctx, c, obj.DeepCopyObject().(kinds.Object)))
+	return own(l.s.rest.Create(ctx, c, obj.DeepCopyObject().(registry.Object)))
 }
 
 // Update replaces an object.
-func (l *Local) Update(ctx context.Context, obj kinds.Object) (kinds.Object, error) {
+func (l *Local) Update(ctx context.Context, obj registry.Object) (registry.Object, error) {
 	return l.update(ctx, obj, "")
 }
 
 // UpdateStatus replaces an object's status.
-func (l *Local) UpdateStatus(ctx context.Context, obj kinds.Object) (kinds.Object, error) {
+func (l *Local) UpdateStatus(ctx context.Context, obj registry.Object) (registry.Object, error) {
 	return l.update(ctx, obj, "status")
 }
 
 // UpdateSub puts an object through another of its subresources, such as a namespace's finalize.
-func (l *Local) UpdateSub(ctx context.Context, obj kinds.Object, subresource string) (kinds.Object, error) {
+func (l *Local) UpdateSub(ctx context.Context, obj registry.Object, subresource string) (registry.Object, error) {
 	return l.update(ctx, obj, subresource)
 }
 
-func (l *Local) update(ctx context.Context, obj kinds.Object, subresource string) (kinds.Object, error) {
+func (l *Local) update(ctx context.Context, obj registry.Object, subresource string) (registry.Object, error) {
 	kind, err := l.kindOf(obj)
 	if err != nil {
 		return nil, err
@@ -137,7 +137,7 @@ func (l *Local) update(ctx context.Context, obj kinds.Object, subresource string
 }
 
 // Patch changes an object, or a subresource of it.
-func (l *Local) Patch(ctx context.Context, resource schema.GroupVersionResource, namespace, name string, pt types.PatchType, data []byte, subresources ...string) (kinds.Object, error) {
+func (l *Local) Patch(ctx context.Context, resource schema.GroupVersionResource, namespace, name string, pt types.PatchType, data []byte, subresources ...string) (registry.Object, error) {
 	kind, err := l.kindFor(resource)
 	if err != nil {
 		return nil, err
@@ -180,7 +180,7 @@ func (l *Local) CreateSub(ctx context.Context, resource schema.GroupVersionResou
 }
 
 // Get reads an object, as fresh as a quorum read.
-func (l *Local) Get(ctx context.Context, resource schema.GroupVersionResource, namespace, name string) (kinds.Object, error) {
+func (l *Local) Get(ctx context.Context, resource schema.GroupVersionResource, namespace, name string) (registry.Object, error) {
 	kind, err := l.kindFor(resource)
 	if err != nil {
 		return nil, err

@@ -23,6 +23,7 @@ import (
 	"github.com/cuppa-project/cuppa/apiserver/metrics"
 	"github.com/cuppa-project/cuppa/apiserver/openapi"
 	"github.com/cuppa-project/cuppa/apiserver/patch"
+	"github.com/cuppa-project/cuppa/apiserver/registry"
 	"github.com/cuppa-project/cuppa/apiserver/rest"
 	"github.com/cuppa-project/cuppa/apiserver/storage"
 	"github.com/cuppa-project/cuppa/apiserver/tunnel"
@@ -35,7 +36,7 @@ type Config struct {
 	// Store holds the objects. Required. It must stay usable until Run has returned.
 	Store storage.Store
 	// Kinds are served; nil: kinds.All().
-	Kinds *kinds.Table
+	Kinds *registry.Snapshot
 	// Listener takes connections; Run closes it. Required.
 	Listener net.Listener
 	// TLS is the server's side: its certificate, and in ClientCAs whose client certificates are believed. Required.
@@ -160,7 +161,7 @@ func (s *Server) Handler() http.Handler { return s.handler }
 func (s *Server) Cache() *cache.Cache { return s.cache }
 
 // Kinds is the table that is served.
-func (s *Server) Kinds() *kinds.Table { return s.config.Kinds }
+func (s *Server) Kinds() *registry.Snapshot { return s.config.Kinds }
 
 // Metrics is where other parts of the process may register figures of their own.
 func (s *Server) Metrics() *metrics.Metrics { return s.metrics }

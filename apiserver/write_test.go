@@ -27,6 +27,7 @@ import (
 	"github.com/cuppa-project/cuppa/apiserver/apiservertest"
 	"github.com/cuppa-project/cuppa/apiserver/authn"
 	"github.com/cuppa-project/cuppa/apiserver/kinds"
+	"github.com/cuppa-project/cuppa/apiserver/registry"
 )
 
 var ctx = context.Background()
@@ -462,7 +463,7 @@ func TestOldEventsGo(t *testing.T) {
 // TestPanic: a defect costs one request.
 func TestPanic(t *testing.T) {
 	table := kinds.All()
-	table.ByResource(corev1.SchemeGroupVersion.WithResource("configmaps")).Default = func(obj kinds.Object) {
+	table.ByResource(corev1.SchemeGroupVersion.WithResource("configmaps")).Default = func(obj registry.Object) {
 		if obj.GetName() == "boom" {
 			panic("boom")
 		}
@@ -494,7 +495,7 @@ func TestStopEndsWatches(t *testing.T) {
 }
 
 // change serves another table of kinds.
-func change(table *kinds.Table) func(*apiserver.Config) {
+func change(table *registry.Snapshot) func(*apiserver.Config) {
 	return func(c *apiserver.Config) { c.Kinds = table }
 }
 

@@ -11,7 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/cuppa-project/cuppa/apiserver/authn"
-	"github.com/cuppa-project/cuppa/apiserver/kinds"
+	"github.com/cuppa-project/cuppa/apiserver/registry"
 )
 
 // Operation is what is being done.
@@ -28,13 +28,13 @@ const (
 // Request is one write on its way to the store.
 type Request struct {
 	Operation   Operation
-	Kind        *kinds.Kind
+	Kind        *registry.Kind
 	Subresource string
 	Namespace   string
 	Name        string
-	Object      kinds.Object   // what will be stored; nil for Delete and Connect. Mutate may change it.
-	Old         kinds.Object   // what is stored; nil for Create. Read-only.
-	Body        runtime.Object // of subresources that are not object-shaped (Binding, TokenRequest)
+	Object      registry.Object // what will be stored; nil for Delete and Connect. Mutate may change it.
+	Old         registry.Object // what is stored; nil for Create. Read-only.
+	Body        runtime.Object  // of subresources that are not object-shaped (Binding, TokenRequest)
 	User        authn.User
 	DryRun      bool
 	Warn        func(string) // adds a warning to the answer; never nil
@@ -71,9 +71,9 @@ func (r *Request) is(group, resource string) bool {
 
 // Reader reads what plugins base their decisions on, from memory. Objects are shared and read-only; nil: there is none.
 type Reader interface {
-	Get(resource schema.GroupVersionResource, namespace, name string) kinds.Object
+	Get(resource schema.GroupVersionResource, namespace, name string) registry.Object
 	// Live is as fresh as a quorum read, for when Get has not caught up yet.
-	Live(ctx context.Context, resource schema.GroupVersionResource, namespace, name string) (kinds.Object, error)
+	Live(ctx context.Context, resource schema.GroupVersionResource, namespace, name string) (registry.Object, error)
 }
 
 // Plugin is one row of the table. Mutate runs before validation, in table order; Validate after it, in table order. Either may be nil.
@@ -83,7 +83,7 @@ type Plugin struct {
 	Mutate   func(ctx context.Context, req *Request) error
 	Validate func(ctx context.Context, req *Request) error
 	// Removed is told of every object that has left the store. It may be nil too.
-	Removed func(kind *kinds.Kind, obj kinds.Object)
+	Removed func(kind *registry.Kind, obj registry.Object)
 }
 
 // Chain is the ordered table.
@@ -114,7 +114,7 @@ func (c Chain) Validate(ctx context.Context, req *Request) error {
 }
 
 // Removed tells every plugin of an object that has left the store.
-func (c Chain) Removed(kind *kinds.Kind, obj kinds.Object) {
+func (c Chain) Removed(kind *registry.Kind, obj registry.Object) {
 	for i := range c {
 		if c[i].Removed != nil {
 			c[i].Removed(kind, obj)

@@ -13,16 +13,17 @@ import (
 
 	"github.com/cuppa-project/cuppa/apiserver/authn"
 	"github.com/cuppa-project/cuppa/apiserver/kinds"
+	"github.com/cuppa-project/cuppa/apiserver/registry"
 )
 
 // world is what plugins read, by "resource/namespace/name".
-type world map[string]kinds.Object
+type world map[string]registry.Object
 
-func (w world) Get(resource schema.GroupVersionResource, namespace, name string) kinds.Object {
+func (w world) Get(resource schema.GroupVersionResource, namespace, name string) registry.Object {
 	return w[resource.Resource+"/"+namespace+"/"+name]
 }
 
-func (w world) Live(_ context.Context, resource schema.GroupVersionResource, namespace, name string) (kinds.Object, error) {
+func (w world) Live(_ context.Context, resource schema.GroupVersionResource, namespace, name string) (registry.Object, error) {
 	if found := w.Get(resource, namespace, name); found != nil {
 		return found, nil
 	}
@@ -51,7 +52,7 @@ func admit(t *testing.T, req *Request) error {
 	return chain.Validate(context.Background(), req)
 }
 
-func kindOf(resource string) *kinds.Kind {
+func kindOf(resource string) *registry.Kind {
 	return kinds.All().ByResource(corev1.SchemeGroupVersion.WithResource(resource))
 }
 

@@ -8,7 +8,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/cuppa-project/cuppa/apiserver/kinds"
+	"github.com/cuppa-project/cuppa/apiserver/registry"
 )
 
 // namespaces names the resource the plugin looks things up in.
@@ -41,7 +41,7 @@ func (p *namespaceLifecycle) admit(ctx context.Context, req *Request) error {
 }
 
 // lookup asks the memory first and the store only when the namespace is not there, as it may have been created a moment ago.
-func (p *namespaceLifecycle) lookup(ctx context.Context, name string) (kinds.Object, error) {
+func (p *namespaceLifecycle) lookup(ctx context.Context, name string) (registry.Object, error) {
 	if found := p.reader.Get(namespaces, "", name); found != nil {
 		return found, nil
 	}

@@ -5,7 +5,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/cuppa-project/cuppa/apiserver/kinds"
+	"github.com/cuppa-project/cuppa/apiserver/registry"
 )
 
 // Services hands out the addresses and node ports of Services. Both calls change what is taken at once; the functions returned say how the
@@ -39,7 +39,7 @@ func (p *serviceAddresses) mutate(ctx context.Context, req *Request) error {
 	return nil
 }
 
-func (p *serviceAddresses) removed(kind *kinds.Kind, obj kinds.Object) {
+func (p *serviceAddresses) removed(kind *registry.Kind, obj registry.Object) {
 	if svc, ok := obj.(*corev1.Service); ok && kind.Resource == "services" {
 		p.services.Release(svc)
 	}

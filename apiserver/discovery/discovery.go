@@ -18,12 +18,12 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/cuppa-project/cuppa/apiserver/codec"
-	"github.com/cuppa-project/cuppa/apiserver/kinds"
+	"github.com/cuppa-project/cuppa/apiserver/registry"
 )
 
 // Documents answers everything under /api and /apis that is not a resource.
 type Documents struct {
-	table   *kinds.Table
+	table   *registry.Snapshot
 	address string // what the plain form names as this server's address
 	once    sync.Once
 	plain   map[string]runtime.Object // by path, without a trailing slash
@@ -31,7 +31,7 @@ type Documents struct {
 }
 
 // New returns the documents of the table. address is host:port of the server, as clients reach it.
-func New(table *kinds.Table, address string) *Documents {
+func New(table *registry.Snapshot, address string) *Documents {
 	return &Documents{table: table, address: address}
 }
 
@@ -169,7 +169,7 @@ func (d *Documents) resources(gv schema.GroupVersion) *metav1.APIResourceList {
 	return list
 }
 
-func subresource(kind *kinds.Kind, sub *kinds.Subresource) metav1.APIResource {
+func subresource(kind *registry.Kind, sub *registry.Subresource) metav1.APIResource {
 	gvk := kindOf(kind, sub)
 	out := metav1.APIResource{
 		Name: kind.Resource + "/" + sub.Name, Namespaced: kind.Namespaced, Kind: gvk.Kind, Verbs: verbsOf(sub.Verbs),
@@ -180,7 +180,7 @@ func subresource(kind *kinds.Kind, sub *kinds.Subresource) metav1.APIResource {
 	return out
 }
 
-func kindOf(kind *kinds.Kind, sub *kinds.Subresource) schema.GroupVersionKind {
+func kindOf(kind *registry.Kind, sub *registry.Subresource) schema.GroupVersionKind {
 	if sub.GVK.Empty() {
 		return kind.GVK
 	}
@@ -210,7 +210,7 @@ func (d *Documents) aggregate(core bool) *apidiscovery.APIGroupDiscoveryList {
 	return list
 }
 
-func describe(kind *kinds.Kind) apidiscovery.APIResourceDiscovery {
+func describe(kind *registry.Kind) apidiscovery.APIResourceDiscovery {
 	out := apidiscovery.APIResourceDiscovery{
 		Resource: kind.Resource, SingularResource: kind.Singular, Scope: apidiscovery.ScopeCluster,
 		ResponseKind: response(kind.GVK), Verbs: verbsOf(kind.Verbs), ShortNames: kind.ShortNames, Categories: kind.Categories,

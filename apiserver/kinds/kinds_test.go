@@ -12,6 +12,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	clientscheme "k8s.io/client-go/kubernetes/scheme"
+
+	"github.com/cuppa-project/cuppa/apiserver/registry"
 )
 
 // TestTable prints the table of kinds: what discovery, storage and clients derive from it.
@@ -91,7 +93,7 @@ func TestRowsAreWhole(t *testing.T) {
 }
 
 // fuzzed calls f with objects of the kind that have random content in every field.
-func fuzzed(t *testing.T, k *Kind, n int, f func(obj Object)) {
+func fuzzed(t *testing.T, k *registry.Kind, n int, f func(obj registry.Object)) {
 	t.Helper()
 	filler := fuzzer.FuzzerFor(metafuzzer.Funcs, randomSource(), serializer.NewCodecFactory(clientscheme.Scheme))
 	for range n {
@@ -108,7 +110,7 @@ func TestDefaultsAreIdempotent(t *testing.T) {
 			continue
 		}
 		t.Run(k.GVK.String(), func(t *testing.T) {
-			fuzzed(t, k, 100, func(obj Object) {
+			fuzzed(t, k, 100, func(obj registry.Object) {
 				k.Default(obj)
 				once := obj.DeepCopyObject()
 				k.Default(obj)
@@ -124,25 +126,25 @@ func TestDefaultsAreIdempotent(t *testing.T) {
 func TestHooksTakeAnything(t *testing.T) {
 	for _, k := range All().Kinds() {
 		t.Run(k.GVK.String(), func(t *testing.T) {
-			var previous Object
-			fuzzed(t, k, 200, func(obj Object) {
+			var previous registry.Object
+			fuzzed(t, k, 200, func(obj registry.Object) {
 				exercise(k, obj, previous)
 				previous = obj
 			})
 			exercise(k, k.New(), k.New())
-			exercise(k, previous.DeepCopyObject().(Object), k.New())
+			exercise(k, previous.DeepCopyObject().(registry.Object), k.New())
 			exercise(k, k.New(), previous)
 		})
 	}
 }
 
-func exercise(k *Kind, obj, old Object) {
-	k.ValidateCreate(obj.DeepCopyObject().(Object)) // as it came, not defaulted
+func exercise(k *registry.Kind, obj, old registry.Object) {
+	k.ValidateCreate(obj.DeepCopyObject().(registry.Object)) // as it came, not defaulted
 	if k.Default != nil {
 		k.Default(obj)
 	}
 	if k.PrepareCreate != nil {
-		k.PrepareCreate(obj.DeepCopyObject().(Object))
+		k.PrepareCreate(obj.DeepCopyObject().(registry.Object))
 	}
 	k.ValidateCreate(obj)
 	k.Cells(obj)
@@ -158,17 +160,17 @@ func exercise(k *Kind, obj, old Object) {
 	if old == nil {
 		return
 	}
-	change := func(prepare func(obj, old Object), validate func(Object) int) {
-		now := obj.DeepCopyObject().(Object)
+	change := func(prepare func(obj, old registry.Object), validate func(registry.Object) int) {
+		now := obj.DeepCopyObject().(registry.Object)
 		if prepare != nil {
 			prepare(now, old)
 		}
 		validate(now)
 	}
-	change(k.PrepareUpdate, func(now Object) int { return len(k.ValidateUpdate(now, old)) })
+	change(k.PrepareUpdate, func(now registry.Object) int { return len(k.ValidateUpdate(now, old)) })
 	for _, sub := range k.Subresources {
 		if sub.ValidateUpdate != nil {
-			change(sub.PrepareUpdate, func(now Object) int { return len(sub.ValidateUpdate(now, old)) })
+			change(sub.PrepareUpdate, func(now registry.Object) int { return len(sub.ValidateUpdate(now, old)) })
 		}
 		if sub.From != nil {
 			if scale, err := sub.From(obj); err == nil {
@@ -185,7 +187,7 @@ func TestConversionsLoseNothing(t *testing.T) {
 			continue
 		}
 		t.Run(k.GVK.String(), func(t *testing.T) {
-			fuzzed(t, k, 200, func(obj Object) {
+			fuzzed(t, k, 200, func(obj registry.Object) {
 				obj.GetObjectKind().SetGroupVersionKind(k.GVK)
 				stored, err := k.ToStorage(obj)
 				if err != nil {

@@ -7,6 +7,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/cuppa-project/cuppa/apiserver/kinds/meta"
+	"github.com/cuppa-project/cuppa/apiserver/registry"
 )
 
 func randomSource() rand.Source { return rand.NewSource(37) }
@@ -21,7 +24,7 @@ type message interface {
 func TestProtobufRoundTrips(t *testing.T) {
 	for _, k := range All().Kinds() {
 		t.Run(k.GVK.String(), func(t *testing.T) {
-			fuzzed(t, k, 50, func(obj Object) {
+			fuzzed(t, k, 50, func(obj registry.Object) {
 				var bytesOf [3][]byte
 				current := obj
 				for i := range bytesOf {
@@ -35,7 +38,7 @@ func TestProtobufRoundTrips(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				if !same(obj, current) {
+				if !meta.Same(obj, current) {
 					t.Fatalf("lost in the store:\n%s", cmp.Diff(runtime.Object(obj), runtime.Object(current)))
 				}
 				// An empty value in a map of bytes has two forms before it was read once, and one after.

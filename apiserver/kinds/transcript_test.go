@@ -15,6 +15,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"sigs.k8s.io/yaml"
+
+	"github.com/cuppa-project/cuppa/apiserver/registry"
 )
 
 var update = flag.Bool("update", false, "write the transcripts anew")
@@ -102,7 +104,7 @@ func readCases(content string) []*transcript {
 func (c *transcript) run(t *testing.T) string {
 	t.Helper()
 	var out strings.Builder
-	var old Object
+	var old registry.Object
 	for _, s := range c.steps {
 		kind, obj := parse(t, s.text)
 		if s.verb == "row" {
@@ -130,7 +132,7 @@ func (c *transcript) run(t *testing.T) string {
 	return out.String()
 }
 
-func parse(t *testing.T, text string) (*Kind, Object) {
+func parse(t *testing.T, text string) (*registry.Kind, registry.Object) {
 	t.Helper()
 	var u unstructured.Unstructured
 	if err := yaml.Unmarshal([]byte(text), &u.Object); err != nil {
@@ -147,7 +149,7 @@ func parse(t *testing.T, text string) (*Kind, Object) {
 	return kind, obj
 }
 
-func apply(kind *Kind, verb string, obj, old Object) (faults, warnings []string) {
+func apply(kind *registry.Kind, verb string, obj, old registry.Object) (faults, warnings []string) {
 	if kind.Default != nil {
 		kind.Default(obj)
 	}
@@ -206,7 +208,7 @@ func row(cells []any) string {
 	return out + "\n"
 }
 
-func show(t *testing.T, kind *Kind, obj Object) string {
+func show(t *testing.T, kind *registry.Kind, obj registry.Object) string {
 	t.Helper()
 	text, err := yaml.Marshal(obj)
 	if err != nil {

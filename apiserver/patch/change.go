@@ -11,7 +11,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/cuppa-project/cuppa/apiserver/kinds"
+	"github.com/cuppa-project/cuppa/apiserver/registry"
 )
 
 // The record after an update depends on the record before it, on the shapes of the old and the new object, on which values
@@ -32,7 +32,7 @@ type outcomeEntry struct {
 
 // Update records a write that is not an apply. live is what is stored; obj may be changed and is what it returns. A fault of the record
 // never stops a write: the old record stays.
-func (f *Fields) Update(kind *kinds.Kind, subresource string, live, obj kinds.Object, manager string) (kinds.Object, error) {
+func (f *Fields) Update(kind *registry.Kind, subresource string, live, obj registry.Object, manager string) (registry.Object, error) {
 	room := f.shapes.keys.Get().(*[]byte)
 	defer f.shapes.keys.Put(room)
 	key, judged := f.change((*room)[:0], kind, subresource, live, obj, manager)
@@ -64,8 +64,8 @@ func (f *Fields) Update(kind *kinds.Kind, subresource string, live, obj kinds.Ob
 func long(i int) *metav1.Time { return &metav1.Time{Time: time.Unix(int64(i), 0)} }
 
 // learn lets the library make the record, of entries that seem old, so that what is new can be told from what is not.
-func (f *Fields) learn(kind *kinds.Kind, subresource string, live, obj kinds.Object, manager string) (outcome, error) {
-	aged := live.DeepCopyObject().(kinds.Object)
+func (f *Fields) learn(kind *registry.Kind, subresource string, live, obj registry.Object, manager string) (outcome, error) {
+	aged := live.DeepCopyObject().(registry.Object)
 	entries := aged.GetManagedFields()
 	for i := range entries {
 		entries[i].Time = long(i)
@@ -147,7 +147,7 @@ func order(p, q metav1.ManagedFieldsEntry) int {
 }
 
 // change writes down everything that the record after an update depends on; false when that cannot be judged.
-func (f *Fields) change(out []byte, kind *kinds.Kind, subresource string, live, obj kinds.Object, manager string) ([]byte, bool) {
+func (f *Fields) change(out []byte, kind *registry.Kind, subresource string, live, obj registry.Object, manager string) ([]byte, bool) {
 	types, err := f.converter()
 	if err != nil {
 		return out, false

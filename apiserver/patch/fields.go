@@ -17,12 +17,12 @@ import (
 	"k8s.io/apimachinery/pkg/util/managedfields"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
-	"github.com/cuppa-project/cuppa/apiserver/kinds"
+	"github.com/cuppa-project/cuppa/apiserver/registry"
 )
 
 // Fields maintains metadata.managedFields.
 type Fields struct {
-	table     *kinds.Table
+	table     *registry.Snapshot
 	converter func() (managedfields.TypeConverter, error)
 
 	mu       sync.RWMutex
@@ -38,7 +38,7 @@ type scope struct {
 
 // NewFields returns a Fields for the table. converter makes the schema's view of objects; it is called on the first write,
 // because it takes some milliseconds that a starting server would rather not spend.
-func NewFields(table *kinds.Table, converter func() (managedfields.TypeConverter, error)) *Fields {
+func NewFields(table *registry.Snapshot, converter func() (managedfields.TypeConverter, error)) *Fields {
 	return &Fields{
 		table:     table,
 		converter: sync.OnceValues(converter),
@@ -48,13 +48,13 @@ func NewFields(table *kinds.Table, converter func() (managedfields.TypeConverter
 }
 
 // update lets the library do it.
-func (f *Fields) update(kind *kinds.Kind, subresource string, live, obj kinds.Object, manager string) (kinds.Object, error) {
+func (f *Fields) update(kind *registry.Kind, subresource string, live, obj registry.Object, manager string) (registry.Object, error) {
 	fields, err := f.manager(kind, subresource)
 	if err != nil {
 		return nil, err
 	}
 	// What is stored is shared and has its kind already; writing it again would be a race.
-	for _, o := range []kinds.Object{live, obj} {
+	for _, o := range []registry.Object{live, obj} {
 		if o.GetObjectKind().GroupVersionKind() != kind.GVK {
 			o.GetObjectKind().SetGroupVersionKind(kind.GVK)
 		}
@@ -64,11 +64,11 @@ func (f *Fields) update(kind *kinds.Kind, subresource string, live, obj kinds.Ob
 		obj.SetManagedFields(live.GetManagedFields())
 		return obj, nil
 	}
-	return updated.(kinds.Object), nil
+	return updated.(registry.Object), nil
 }
 
 // Create records a creation. The record of an object whose shape has been seen is not computed again.
-func (f *Fields) Create(kind *kinds.Kind, obj kinds.Object, manager string) (kinds.Object, error) {
+func (f *Fields) Create(kind *registry.Kind, obj registry.Object, manager string) (registry.Object, error) {
 	types, err := f.converter()
 	if err != nil {
 		return nil, fmt.Errorf("build the schema for field management: %w", err)
@@ -104,7 +104,7 @@ func (f *Fields) Create(kind *kinds.Kind, obj kinds.Object, manager string) (kin
 }
 
 // entry is the record of a creation: one entry, or none for an object that sets nothing.
-func entry(kind *kinds.Kind, manager string, record *metav1.FieldsV1) []metav1.ManagedFieldsEntry {
+func entry(kind *registry.Kind, manager string, record *metav1.FieldsV1) []metav1.ManagedFieldsEntry {
 	if record == nil {
 		return nil
 	}
@@ -116,7 +116,7 @@ func entry(kind *kinds.Kind, manager string, record *metav1.FieldsV1) []metav1.M
 }
 
 // Apply merges an applied configuration into live, which is an empty object when there is none yet. Conflicts are status errors.
-func (f *Fields) Apply(kind *kinds.Kind, subresource string, live kinds.Object, config *unstructured.Unstructured, manager string, force bool) (kinds.Object, error) {
+func (f *Fields) Apply(kind *registry.Kind, subresource string, live registry.Object, config *unstructured.Unstructured, manager string, force bool) (registry.Object, error) {
 	fields, err := f.manager(kind, subresource)
 	if err != nil {
 		return nil, err
@@ -125,10 +125,10 @@ func (f *Fields) Apply(kind *kinds.Kind, subresource string, live kinds.Object, 
 	if err != nil {
 		return nil, err
 	}
-	return merged.(kinds.Object), nil
+	return merged.(registry.Object), nil
 }
 
-func (f *Fields) manager(kind *kinds.Kind, subresource string) (*managedfields.FieldManager, error) {
+func (f *Fields) manager(kind *registry.Kind, subresource string) (*managedfields.FieldManager, error) {
 	key := scope{kind.GVK, subresource}
 	f.mu.RLock()
 	found := f.managers[key]
@@ -153,7 +153,7 @@ func (f *Fields) manager(kind *kinds.Kind, subresource string) (*managedfields.F
 
 // ignored are the fields that a write through this door cannot set, so that nobody is recorded as their owner: the status in
 // the main resource, and everything but the status in the status subresource.
-func ignored(kind *kinds.Kind, subresource string) map[fieldpath.APIVersion]fieldpath.Filter {
+func ignored(kind *registry.Kind, subresource string) map[fieldpath.APIVersion]fieldpath.Filter {
 	if kind.Subresource("status") == nil {
 		return nil
 	}
@@ -177,7 +177,7 @@ func ignored(kind *kinds.Kind, subresource string) map[fieldpath.APIVersion]fiel
 }
 
 // objects is what the library wants to know of the world: how to make, default and convert objects.
-type objects struct{ table *kinds.Table }
+type objects struct{ table *registry.Snapshot }
 
 // New makes an empty object that knows its kind, without which the library refuses it.
 func (o objects) New(gvk schema.GroupVersionKind) (runtime.Object, error) {
@@ -192,7 +192,7 @@ func (o objects) New(gvk schema.GroupVersionKind) (runtime.Object, error) {
 
 func (o objects) Default(obj runtime.Object) {
 	kind := o.table.ByKind(obj.GetObjectKind().GroupVersionKind())
-	if typed, ok := obj.(kinds.Object); ok && kind != nil && kind.Default != nil {
+	if typed, ok := obj.(registry.Object); ok && kind != nil && kind.Default != nil {
 		kind.Default(typed)
 	}
 }
@@ -228,7 +228,7 @@ func (o objects) ConvertToVersion(in runtime.Object, target runtime.GroupVersion
 		return in, nil
 	}
 	from, to := o.table.ByKind(gvk), o.table.ByKind(wanted)
-	typed, ok := in.(kinds.Object)
+	typed, ok := in.(registry.Object)
 	if from == nil || to == nil || !ok || from.StoragePrefix != to.StoragePrefix {
 		return nil, runtime.NewNotRegisteredErrForKind("kinds", wanted)
 	}
@@ -236,7 +236,7 @@ func (o objects) ConvertToVersion(in runtime.Object, target runtime.GroupVersion
 }
 
 // Convert turns an object of one served version into another of the same resource.
-func Convert(from, to *kinds.Kind, obj kinds.Object) (kinds.Object, error) {
+func Convert(from, to *registry.Kind, obj registry.Object) (registry.Object, error) {
 	if from == to {
 		return obj, nil
 	}

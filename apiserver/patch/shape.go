@@ -13,7 +13,7 @@ import (
 	"sigs.k8s.io/structured-merge-diff/v6/schema"
 	"sigs.k8s.io/structured-merge-diff/v6/typed"
 
-	"github.com/cuppa-project/cuppa/apiserver/kinds"
+	"github.com/cuppa-project/cuppa/apiserver/registry"
 )
 
 // The record of a creation depends on the object's shape alone: which fields are set, which keys maps have, which elements
@@ -27,7 +27,7 @@ const shapeLimit = 2048
 // shapes remembers the records of creations.
 type shapes struct {
 	mu      sync.RWMutex
-	plans   map[*kinds.Kind]*plan // nil: the kind has parts that cannot be judged
+	plans   map[*registry.Kind]*plan // nil: the kind has parts that cannot be judged
 	records map[string]*metav1.FieldsV1
 	changes map[string]outcome
 	keys    sync.Pool // of *[]byte
@@ -35,13 +35,13 @@ type shapes struct {
 
 func newShapes() *shapes {
 	return &shapes{
-		plans: map[*kinds.Kind]*plan{}, records: map[string]*metav1.FieldsV1{}, changes: map[string]outcome{},
+		plans: map[*registry.Kind]*plan{}, records: map[string]*metav1.FieldsV1{}, changes: map[string]outcome{},
 		keys: sync.Pool{New: func() any { b := make([]byte, 0, 2048); return &b }},
 	}
 }
 
 // plan returns how to read the shape of a kind, or nil.
-func (s *shapes) plan(kind *kinds.Kind, types managedfields.TypeConverter) *plan {
+func (s *shapes) plan(kind *registry.Kind, types managedfields.TypeConverter) *plan {
 	s.mu.RLock()
 	p, known := s.plans[kind]
 	s.mu.RUnlock()

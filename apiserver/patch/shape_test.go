@@ -16,12 +16,13 @@ import (
 
 	"github.com/cuppa-project/cuppa/apiserver/kinds"
 	"github.com/cuppa-project/cuppa/apiserver/openapi"
+	"github.com/cuppa-project/cuppa/apiserver/registry"
 )
 
 // library is what the library records for a creation.
-func library(t testing.TB, f *Fields, kind *kinds.Kind, obj kinds.Object) string {
+func library(t testing.TB, f *Fields, kind *registry.Kind, obj registry.Object) string {
 	t.Helper()
-	made, err := f.update(kind, "", kind.New(), obj.DeepCopyObject().(kinds.Object), "test")
+	made, err := f.update(kind, "", kind.New(), obj.DeepCopyObject().(registry.Object), "test")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,7 +30,7 @@ func library(t testing.TB, f *Fields, kind *kinds.Kind, obj kinds.Object) string
 }
 
 // record is managedFields without the time.
-func record(obj kinds.Object) string {
+func record(obj registry.Object) string {
 	out := ""
 	for _, e := range obj.GetManagedFields() {
 		out += fmt.Sprintf("%s %s %s %s\n", e.Manager, e.Operation, e.APIVersion, e.FieldsV1.GetRawString())
@@ -37,7 +38,7 @@ func record(obj kinds.Object) string {
 	return out
 }
 
-func shapeOf(f *Fields, kind *kinds.Kind, obj kinds.Object) (string, bool) {
+func shapeOf(f *Fields, kind *registry.Kind, obj registry.Object) (string, bool) {
 	types, err := f.converter()
 	if err != nil {
 		return "", false
@@ -121,13 +122,13 @@ func perturb(r *rand.Rand, v reflect.Value, rate int) {
 	}
 }
 
-func compareShapes(t testing.TB, f *Fields, kind *kinds.Kind, seed int64) (same bool) {
+func compareShapes(t testing.TB, f *Fields, kind *registry.Kind, seed int64) (same bool) {
 	r := rand.New(rand.NewSource(seed))
 	a := kind.New()
 	filler(r).Fill(a)
 	a.SetManagedFields(nil)
 	a.GetObjectKind().SetGroupVersionKind(kind.GVK)
-	b := a.DeepCopyObject().(kinds.Object)
+	b := a.DeepCopyObject().(registry.Object)
 	perturb(r, reflect.ValueOf(b).Elem(), []int{3, 30, 200}[uint64(seed)%3])
 	b.SetManagedFields(nil)
 	b.GetObjectKind().SetGroupVersionKind(kind.GVK)
@@ -143,7 +144,7 @@ func compareShapes(t testing.TB, f *Fields, kind *kinds.Kind, seed int64) (same 
 }
 
 // compareChanges makes two pairs of an old and a new object. When the memo takes them for the same change, the library must too.
-func compareChanges(t testing.TB, f *Fields, kind *kinds.Kind, seed int64) (same bool) {
+func compareChanges(t testing.TB, f *Fields, kind *registry.Kind, seed int64) (same bool) {
 	r := rand.New(rand.NewSource(seed))
 	rate := []int{10, 40, 200}[uint64(seed)%3]
 	managers := []string{"creator", "other"}
@@ -156,15 +157,15 @@ func compareChanges(t testing.TB, f *Fields, kind *kinds.Kind, seed int64) (same
 	filler(r).Fill(first)
 	first.SetUID("u")
 	first.SetManagedFields(nil)
-	next := func(obj kinds.Object) kinds.Object {
-		out := obj.DeepCopyObject().(kinds.Object)
+	next := func(obj registry.Object) registry.Object {
+		out := obj.DeepCopyObject().(registry.Object)
 		perturb(r, reflect.ValueOf(out).Elem(), rate)
 		out.SetUID("u")
 		out.SetManagedFields(nil)
 		out.GetObjectKind().SetGroupVersionKind(kind.GVK)
 		return out
 	}
-	pair := func(from kinds.Object) (live, obj kinds.Object, key string, ok bool) {
+	pair := func(from registry.Object) (live, obj registry.Object, key string, ok bool) {
 		live = next(from)
 		obj = next(live)
 		live, err := f.update(kind, "", kind.New(), live, "creator")
@@ -179,8 +180,8 @@ func compareChanges(t testing.TB, f *Fields, kind *kinds.Kind, seed int64) (same
 	if !okA || !okB || keyA != keyB {
 		return false
 	}
-	a, errA := f.update(kind, sub, liveA, objA.DeepCopyObject().(kinds.Object), manager)
-	b, errB := f.update(kind, sub, liveB, objB.DeepCopyObject().(kinds.Object), manager)
+	a, errA := f.update(kind, sub, liveA, objA.DeepCopyObject().(registry.Object), manager)
+	b, errB := f.update(kind, sub, liveB, objB.DeepCopyObject().(registry.Object), manager)
 	if errA != nil || errB != nil {
 		t.Fatal(errA, errB)
 	}
@@ -189,7 +190,7 @@ func compareChanges(t testing.TB, f *Fields, kind *kinds.Kind, seed int64) (same
 	}
 	// And what the memo makes is what the library makes.
 	for range 2 {
-		ours, err := f.Update(kind, sub, liveA, objA.DeepCopyObject().(kinds.Object), manager)
+		ours, err := f.Update(kind, sub, liveA, objA.DeepCopyObject().(registry.Object), manager)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -12,7 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/uuid"
 
 	"github.com/cuppa-project/cuppa/apiserver/admission"
-	"github.com/cuppa-project/cuppa/apiserver/kinds"
+	"github.com/cuppa-project/cuppa/apiserver/registry"
 	"github.com/cuppa-project/cuppa/internal/errkind"
 )
 
@@ -25,7 +25,7 @@ const (
 )
 
 // Create stores a new object. It takes obj over: the caller does not touch it any more.
-func (s *Service) Create(ctx context.Context, c *Call, obj kinds.Object) (*Result, error) {
+func (s *Service) Create(ctx context.Context, c *Call, obj registry.Object) (*Result, error) {
 	if err := setNamespace(c, obj); err != nil {
 		return nil, err
 	}
@@ -34,7 +34,7 @@ func (s *Service) Create(ctx context.Context, c *Call, obj kinds.Object) (*Resul
 		return s.create(ctx, c, obj)
 	}
 	for try := 1; ; try++ {
-		attempt := obj.DeepCopyObject().(kinds.Object)
+		attempt := obj.DeepCopyObject().(registry.Object)
 		attempt.SetName(generateName(obj.GetGenerateName()))
 		result, err := s.create(ctx, c, attempt)
 		if !apierrors.IsAlreadyExists(err) {
@@ -53,7 +53,7 @@ func generateName(base string) string {
 	return base + rand.String(generatedTail)
 }
 
-func (s *Service) create(ctx context.Context, c *Call, obj kinds.Object) (*Result, error) {
+func (s *Service) create(ctx context.Context, c *Call, obj registry.Object) (*Result, error) {
 	if obj.GetResourceVersion() != "" {
 		return nil, errors.New("resourceVersion should not be set on objects to be created")
 	}
@@ -76,7 +76,7 @@ func (s *Service) mayCreate(ctx context.Context, c *Call) error {
 }
 
 // createManaged stores a new object whose managedFields are in place.
-func (s *Service) createManaged(ctx context.Context, c *Call, obj kinds.Object) (*Result, error) {
+func (s *Service) createManaged(ctx context.Context, c *Call, obj registry.Object) (*Result, error) {
 	s.birth(obj)
 	if c.Kind.PrepareCreate != nil {
 		c.Kind.PrepareCreate(obj)
@@ -108,7 +108,7 @@ func (s *Service) admitCreate(ctx context.Context, c *Call, req *admission.Reque
 	return s.storeNew(ctx, c, obj)
 }
 
-func (s *Service) storeNew(ctx context.Context, c *Call, obj kinds.Object) (*Result, error) {
+func (s *Service) storeNew(ctx context.Context, c *Call, obj registry.Object) (*Result, error) {
 	r := s.row(c)
 	value, stored, err := r.encode(obj)
 	if err != nil {
@@ -133,7 +133,7 @@ func (s *Service) storeNew(ctx context.Context, c *Call, obj kinds.Object) (*Res
 
 // written makes the result of a write and hands the object to the cache, so that its event need not be decoded. obj and stored
 // are the object in the row's and in the storage version; from here on they are shared.
-func (s *Service) written(r *row, key string, revision int64, value []byte, obj, stored kinds.Object, created bool) *Result {
+func (s *Service) written(r *row, key string, revision int64, value []byte, obj, stored registry.Object, created bool) *Result {
 	version := strconv.FormatInt(revision, 10)
 	obj.SetResourceVersion(version)
 	if stored != obj {
@@ -149,7 +149,7 @@ func (s *Service) written(r *row, key string, revision int64, value []byte, obj,
 }
 
 // birth fills in what the system alone says about a new object.
-func (s *Service) birth(obj kinds.Object) {
+func (s *Service) birth(obj registry.Object) {
 	obj.SetCreationTimestamp(metav1.Time{Time: s.Now().Truncate(1e9)})
 	obj.SetUID(uuid.NewUUID())
 	obj.SetDeletionTimestamp(nil)
@@ -184,7 +184,7 @@ func checkName(c *Call, obj metav1.Object) error {
 	return nil
 }
 
-func warn(c *Call, obj, old kinds.Object) {
+func warn(c *Call, obj, old registry.Object) {
 	if c.Kind.Warnings == nil {
 		return
 	}

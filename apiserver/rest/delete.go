@@ -11,7 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cuppa-project/cuppa/apiserver/admission"
-	"github.com/cuppa-project/cuppa/apiserver/kinds"
+	"github.com/cuppa-project/cuppa/apiserver/registry"
 )
 
 // Deletion is the outcome of a delete.
@@ -66,12 +66,12 @@ func (s *Service) tryDelete(ctx context.Context, c *Call, now present, opts meta
 		return &Deletion{Result: &Result{Object: now.object, unwritten: true}, Gone: true}, nil
 	}
 	r := s.row(c)
-	result, err := s.remove(ctx, r, r.key(c.Namespace, c.Name), now, now.object.DeepCopyObject().(kinds.Object))
+	result, err := s.remove(ctx, r, r.key(c.Namespace, c.Name), now, now.object.DeepCopyObject().(registry.Object))
 	return &Deletion{Result: result, Gone: true}, err
 }
 
 // remove takes the object out of the store. obj, its last state, is the result and is taken over.
-func (s *Service) remove(ctx context.Context, r *row, key string, now present, obj kinds.Object) (*Result, error) {
+func (s *Service) remove(ctx context.Context, r *row, key string, now present, obj registry.Object) (*Result, error) {
 	revision, err := s.Store.Delete(ctx, key, now.kv.ModRevision)
 	if err != nil {
 		return nil, s.raced(r, nil, err)
@@ -81,7 +81,7 @@ func (s *Service) remove(ctx context.Context, r *row, key string, now present, o
 	return &Result{Object: obj}, nil
 }
 
-func (s *Service) checkPreconditions(c *Call, obj kinds.Object, p *metav1.Preconditions) error {
+func (s *Service) checkPreconditions(c *Call, obj registry.Object, p *metav1.Preconditions) error {
 	if p == nil {
 		return nil
 	}
@@ -98,7 +98,7 @@ func (s *Service) checkPreconditions(c *Call, obj kinds.Object, p *metav1.Precon
 }
 
 // deleted is true when the object is marked and nothing holds it any more.
-func deleted(kind *kinds.Kind, obj kinds.Object) bool {
+func deleted(kind *registry.Kind, obj registry.Object) bool {
 	grace := obj.GetDeletionGracePeriodSeconds()
 	return obj.GetDeletionTimestamp() != nil && len(obj.GetFinalizers()) == 0 &&
 		(grace == nil || *grace == 0) && (kind.HoldsDelete == nil || !kind.HoldsDelete(obj))
@@ -106,8 +106,8 @@ func deleted(kind *kinds.Kind, obj kinds.Object) bool {
 
 // markDeleted returns a copy of the object with the wish to delete it written down: timestamp, grace and the finalizers of
 // the propagation policy. changed is false when the wish was there already.
-func markDeleted(kind *kinds.Kind, old kinds.Object, opts metav1.DeleteOptions, now time.Time) (obj kinds.Object, changed bool) {
-	obj = old.DeepCopyObject().(kinds.Object)
+func markDeleted(kind *registry.Kind, old registry.Object, opts metav1.DeleteOptions, now time.Time) (obj registry.Object, changed bool) {
+	obj = old.DeepCopyObject().(registry.Object)
 	finalizers := propagation(obj.GetFinalizers(), opts)
 	if !slices.Equal(finalizers, obj.GetFinalizers()) {
 		obj.SetFinalizers(finalizers)
@@ -134,7 +134,7 @@ func markDeleted(kind *kinds.Kind, old kinds.Object, opts metav1.DeleteOptions, 
 }
 
 // shorten lets a second delete end the grace period of the first earlier, never later.
-func shorten(kind *kinds.Kind, obj kinds.Object, opts metav1.DeleteOptions, grace int64) bool {
+func shorten(kind *registry.Kind, obj registry.Object, opts metav1.DeleteOptions, grace int64) bool {
 	had := obj.GetDeletionGracePeriodSeconds()
 	if kind.GracefulDelete == nil || opts.GracePeriodSeconds == nil || had == nil || grace >= *had {
 		return false

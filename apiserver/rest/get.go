@@ -12,7 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/cuppa-project/cuppa/apiserver/cache"
-	"github.com/cuppa-project/cuppa/apiserver/kinds"
+	"github.com/cuppa-project/cuppa/apiserver/registry"
 )
 
 // notReachedAfter is how long a read waits for a revision that has not come to pass.
@@ -43,7 +43,7 @@ func (s *Service) fromEntry(r *row, entry cache.Entry) (*Result, error) {
 }
 
 // Live reads past memory's age: as fresh as a quorum read.
-func (s *Service) Live(ctx context.Context, resource schema.GroupVersionResource, namespace, name string) (kinds.Object, error) {
+func (s *Service) Live(ctx context.Context, resource schema.GroupVersionResource, namespace, name string) (registry.Object, error) {
 	kind := s.Table.ByResource(resource)
 	if kind == nil {
 		return nil, apierrors.NewNotFound(resource.GroupResource(), name)

@@ -21,8 +21,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/cuppa-project/cuppa/apiserver/codec"
-	"github.com/cuppa-project/cuppa/apiserver/kinds"
 	"github.com/cuppa-project/cuppa/apiserver/patch"
+	"github.com/cuppa-project/cuppa/apiserver/registry"
 )
 
 const (
@@ -416,7 +416,7 @@ func decodeDeleteOptions(req *http.Request, body []byte, options *metav1.DeleteO
 }
 
 // returnsObject names the resources whose deletion answers with the object rather than with a status.
-func returnsObject(kind *kinds.Kind) bool {
+func returnsObject(kind *registry.Kind) bool {
 	if kind.GVK.Group != "" {
 		return false
 	}

@@ -11,8 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/cuppa-project/cuppa/apiserver/codec"
-	"github.com/cuppa-project/cuppa/apiserver/kinds"
 	"github.com/cuppa-project/cuppa/apiserver/patch"
+	"github.com/cuppa-project/cuppa/apiserver/registry"
 )
 
 // Patch changes the object as p says. An apply creates it when it is not there.
@@ -20,7 +20,7 @@ func (s *Service) Patch(ctx context.Context, c *Call, p patch.Patch, force bool)
 	if p.Type == types.ApplyYAMLPatchType {
 		return s.apply(ctx, c, p, force)
 	}
-	return s.update(ctx, c, func(old kinds.Object) (kinds.Object, bool, error) {
+	return s.update(ctx, c, func(old registry.Object) (registry.Object, bool, error) {
 		if c.Sub != nil && c.Sub.From != nil {
 			obj, err := patchProjection(c, p, old)
 			return obj, false, err
@@ -38,7 +38,7 @@ func (s *Service) Patch(ctx context.Context, c *Call, p patch.Patch, force bool)
 }
 
 // patchProjection patches what a subresource shows of its parent.
-func patchProjection(c *Call, p patch.Patch, parent kinds.Object) (kinds.Object, error) {
+func patchProjection(c *Call, p patch.Patch, parent registry.Object) (registry.Object, error) {
 	shown, err := c.Sub.From(parent)
 	if err != nil {
 		return nil, err
@@ -65,7 +65,7 @@ func (s *Service) apply(ctx context.Context, c *Call, p patch.Patch, force bool)
 	if err != nil {
 		return nil, err
 	}
-	merge := func(live kinds.Object) (kinds.Object, error) {
+	merge := func(live registry.Object) (registry.Object, error) {
 		// The library keeps parts of what it is given, and a retry must start from the client's words.
 		obj, err := s.Fields.Apply(c.Kind, c.subName(), live, config.DeepCopy(), c.Manager, force)
 		if err != nil {
@@ -78,7 +78,7 @@ func (s *Service) apply(ctx context.Context, c *Call, p patch.Patch, force bool)
 		return s.applyProjection(ctx, c, config.Object)
 	}
 	for range nameTries {
-		result, err := s.update(ctx, c, func(old kinds.Object) (kinds.Object, bool, error) {
+		result, err := s.update(ctx, c, func(old registry.Object) (registry.Object, bool, error) {
 			obj, err := merge(old)
 			return obj, true, err
 		})
@@ -94,7 +94,7 @@ func (s *Service) apply(ctx context.Context, c *Call, p patch.Patch, force bool)
 }
 
 // applyNew creates what was applied and is not there.
-func (s *Service) applyNew(ctx context.Context, c *Call, merge func(kinds.Object) (kinds.Object, error)) (*Result, error) {
+func (s *Service) applyNew(ctx context.Context, c *Call, merge func(registry.Object) (registry.Object, error)) (*Result, error) {
 	if err := s.mayCreate(ctx, c); err != nil {
 		return nil, err
 	}
@@ -114,7 +114,7 @@ func (s *Service) applyNew(ctx context.Context, c *Call, merge func(kinds.Object
 
 // applyProjection applies a configuration of a projection (a Scale): what it names is set, and the parent's record says by whom.
 func (s *Service) applyProjection(ctx context.Context, c *Call, config map[string]any) (*Result, error) {
-	return s.update(ctx, c, func(old kinds.Object) (kinds.Object, bool, error) {
+	return s.update(ctx, c, func(old registry.Object) (registry.Object, bool, error) {
 		shown, err := c.Sub.From(old)
 		if err != nil {
 			return nil, false, err

@@ -20,17 +20,17 @@ import (
 	"github.com/cuppa-project/cuppa/apiserver/authn"
 	"github.com/cuppa-project/cuppa/apiserver/cache"
 	"github.com/cuppa-project/cuppa/apiserver/codec"
-	"github.com/cuppa-project/cuppa/apiserver/kinds"
 	"github.com/cuppa-project/cuppa/apiserver/patch"
+	"github.com/cuppa-project/cuppa/apiserver/registry"
 	"github.com/cuppa-project/cuppa/apiserver/storage"
 )
 
-// registry begins every key of an object.
-const registry = "/registry/"
+// storageRoot begins every key of an object.
+const storageRoot = "/registry/"
 
 // Config is what a Service works with.
 type Config struct {
-	Table  *kinds.Table
+	Table  *registry.Snapshot
 	Store  storage.Store
 	Cache  *cache.Cache // made with Resources of the same table
 	Fields *patch.Fields
@@ -53,15 +53,15 @@ type Service struct {
 	// Connect carries the streams of pods and nodes; set after New as well. Nil: they are refused.
 	Connect func(w http.ResponseWriter, req *http.Request, c *Call)
 
-	rows    map[*kinds.Kind]*row
+	rows    map[*registry.Kind]*row
 	verbs   map[string]handler
 	posters map[string]poster
 }
 
 // row is a kind with where its objects lie.
 type row struct {
-	kind   *kinds.Kind
-	stored *kinds.Kind // the row of the storage version
+	kind   *registry.Kind
+	stored *registry.Kind // the row of the storage version
 	table  *cache.Table
 	prefix string // "/registry/pods/"
 	gr     schema.GroupResource
@@ -69,14 +69,14 @@ type row struct {
 
 // New returns a Service. Every resource of the table must be in the cache.
 func New(config Config) (*Service, error) {
-	s := &Service{Config: config, rows: map[*kinds.Kind]*row{}, verbs: verbs(), posters: posters()}
+	s := &Service{Config: config, rows: map[*registry.Kind]*row{}, verbs: verbs(), posters: posters()}
 	for _, kind := range config.Table.Kinds() {
 		stored := storageKind(config.Table, kind)
 		if stored == nil {
 			return nil, fmt.Errorf("kind %v: its storage version is not in the table", kind.GVK)
 		}
 		r := &row{
-			kind: kind, stored: stored, prefix: registry + kind.StoragePrefix + "/",
+			kind: kind, stored: stored, prefix: storageRoot + kind.StoragePrefix + "/",
 			gr:    kind.GVR().GroupResource(),
 			table: config.Cache.Table(kind.StoragePrefix),
 		}
@@ -88,7 +88,7 @@ func New(config Config) (*Service, error) {
 	return s, nil
 }
 
-func storageKind(table *kinds.Table, kind *kinds.Kind) *kinds.Kind {
+func storageKind(table *registry.Snapshot, kind *registry.Kind) *registry.Kind {
 	if kind.StorageVersion.Empty() {
 		return kind
 	}
@@ -96,7 +96,7 @@ func storageKind(table *kinds.Table, kind *kinds.Kind) *kinds.Kind {
 }
 
 // Resources are the collections the cache must hold for the table, one for each storage prefix.
-func Resources(table *kinds.Table) []cache.Resource {
+func Resources(table *registry.Snapshot) []cache.Resource {
 	var out []cache.Resource
 	seen := map[string]bool{}
 	for _, kind := range table.Kinds() {
@@ -110,10 +110,10 @@ func Resources(table *kinds.Table) []cache.Resource {
 	return out
 }
 
-func resource(kind *kinds.Kind) cache.Resource {
+func resource(kind *registry.Kind) cache.Resource {
 	r := cache.Resource{
 		Name:       kind.StoragePrefix,
-		Prefix:     registry + kind.StoragePrefix + "/",
+		Prefix:     storageRoot + kind.StoragePrefix + "/",
 		Decode:     func(stored []byte, revision int64) (cache.Object, error) { return decode(kind, stored, revision) },
 		DecodeMeta: func(stored []byte, revision int64) (cache.Object, error) { return decodeMeta(kind, stored, revision) },
 		ToJSON: func(e cache.Entry) ([]byte, error) {
@@ -139,7 +139,7 @@ func resource(kind *kinds.Kind) cache.Resource {
 	return r
 }
 
-func decodeMeta(kind *kinds.Kind, stored []byte, revision int64) (cache.Object, error) {
+func decodeMeta(kind *registry.Kind, stored []byte, revision int64) (cache.Object, error) {
 	obj, err := codec.DecodeStoredMeta(stored)
 	if err != nil {
 		return nil, err
@@ -149,7 +149,7 @@ func decodeMeta(kind *kinds.Kind, stored []byte, revision int64) (cache.Object, 
 	return obj, nil
 }
 
-func decode(kind *kinds.Kind, stored []byte, revision int64) (kinds.Object, error) {
+func decode(kind *registry.Kind, stored []byte, revision int64) (registry.Object, error) {
 	obj := kind.New()
 	if _, err := codec.DecodeStored(stored, obj); err != nil {
 		return nil, err
@@ -174,7 +174,7 @@ func cacheKey(namespace, name string) string {
 }
 
 // view is the entry's object in the row's version. It is shared: read-only.
-func (r *row) view(e cache.Entry) (kinds.Object, error) {
+func (r *row) view(e cache.Entry) (registry.Object, error) {
 	obj := e.Object()
 	if obj == nil {
 		return nil, fmt.Errorf("object %q of %s cannot be decoded", e.Key(), r.gr)
@@ -186,7 +186,7 @@ func (r *row) view(e cache.Entry) (kinds.Object, error) {
 }
 
 // encode returns the stored form of obj, which must be in the row's version, and the object in the storage version.
-func (r *row) encode(obj kinds.Object) ([]byte, kinds.Object, error) {
+func (r *row) encode(obj registry.Object) ([]byte, registry.Object, error) {
 	stored := obj
 	if r.kind != r.stored {
 		var err error
@@ -205,8 +205,8 @@ func (r *row) encode(obj kinds.Object) ([]byte, kinds.Object, error) {
 type Call struct {
 	User       authn.User
 	Verb       string
-	Kind       *kinds.Kind
-	Sub        *kinds.Subresource // nil: the resource itself
+	Kind       *registry.Kind
+	Sub        *registry.Subresource // nil: the resource itself
 	Namespace  string
 	Name       string
 	DryRun     bool
@@ -225,7 +225,7 @@ func (c *Call) subName() string {
 
 // Result is one object after a verb. It is shared: read-only.
 type Result struct {
-	Object  kinds.Object
+	Object  registry.Object
 	stored  []byte      // bytes as they lie in the store, when the object is in its storage version
 	entry   cache.Entry // where ready JSON is to be had; may be nil
 	Created bool
@@ -236,7 +236,7 @@ type Result struct {
 func (s *Service) row(c *Call) *row { return s.rows[c.Kind] }
 
 // Get reads from memory without waiting: what admission and the doors for loops need. Nil: there is none.
-func (s *Service) Cached(resource schema.GroupVersionResource, namespace, name string) kinds.Object {
+func (s *Service) Cached(resource schema.GroupVersionResource, namespace, name string) registry.Object {
 	kind := s.Table.ByResource(resource)
 	if kind == nil {
 		return nil
@@ -260,7 +260,7 @@ func (s *Service) Fresh(ctx context.Context) error {
 }
 
 // Rows returns the cache's table of a kind, for readers in this process.
-func (s *Service) Rows(kind *kinds.Kind) *cache.Table {
+func (s *Service) Rows(kind *registry.Kind) *cache.Table {
 	if r := s.rows[kind]; r != nil {
 		return r.table
 	}
@@ -269,7 +269,7 @@ func (s *Service) Rows(kind *kinds.Kind) *cache.Table {
 
 // Lookup is how the streams find the pods and nodes they go to.
 type Lookup interface {
-	Live(ctx context.Context, resource schema.GroupVersionResource, namespace, name string) (kinds.Object, error)
+	Live(ctx context.Context, resource schema.GroupVersionResource, namespace, name string) (registry.Object, error)
 }
 
 // Count returns how many objects of each resource there are. A resource that several versions serve counts once.

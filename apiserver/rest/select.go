@@ -16,7 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/cuppa-project/cuppa/apiserver/cache"
-	"github.com/cuppa-project/cuppa/apiserver/kinds"
+	"github.com/cuppa-project/cuppa/apiserver/registry"
 )
 
 // selection is which objects of a resource a list, watch or deletecollection is about.
@@ -80,7 +80,7 @@ func (sel *selection) validate() error {
 	return nil
 }
 
-func knownField(kind *kinds.Kind, name string) error {
+func knownField(kind *registry.Kind, name string) error {
 	if name == "metadata.name" || name == "metadata.namespace" || slices.Contains(kind.SelectableFields, name) {
 		return nil
 	}
@@ -128,7 +128,7 @@ func (sel *selection) matcher() func(cache.Entry) bool {
 }
 
 // indexed returns a field and value by which the cache finds its watchers, if the selectors name one.
-func (sel *selection) indexed(kind *kinds.Kind) (name, value string) {
+func (sel *selection) indexed(kind *registry.Kind) (name, value string) {
 	for _, field := range kind.SelectableFields {
 		if value, ok := sel.fields.RequiresExactMatch(field); ok {
 			return field, value

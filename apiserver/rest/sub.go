@@ -18,7 +18,7 @@ import (
 	"github.com/cuppa-project/cuppa/apiserver/admission"
 	"github.com/cuppa-project/cuppa/apiserver/authn"
 	"github.com/cuppa-project/cuppa/apiserver/codec"
-	"github.com/cuppa-project/cuppa/apiserver/kinds"
+	"github.com/cuppa-project/cuppa/apiserver/registry"
 	"github.com/cuppa-project/cuppa/internal/errkind"
 )
 
@@ -47,7 +47,7 @@ func (s *Service) Post(ctx context.Context, c *Call, body runtime.Object) (runti
 			return nil, err
 		}
 	}
-	_, err := s.update(ctx, c, func(old kinds.Object) (kinds.Object, bool, error) {
+	_, err := s.update(ctx, c, func(old registry.Object) (registry.Object, bool, error) {
 		obj, err := c.Sub.Into(old, body)
 		if errors.Is(err, errkind.Conflict) {
 			// It is the object's state that refuses, not a race with another writer: trying again would change nothing.

@@ -10,7 +10,7 @@ import (
 
 	"github.com/cuppa-project/cuppa/apiserver/cache"
 	"github.com/cuppa-project/cuppa/apiserver/codec"
-	"github.com/cuppa-project/cuppa/apiserver/kinds"
+	"github.com/cuppa-project/cuppa/apiserver/registry"
 )
 
 // plainColumns serve the kinds that bring none.
@@ -20,7 +20,7 @@ var plainColumns = []metav1.TableColumnDefinition{
 }
 
 // newTable begins a table for the kind.
-func newTable(kind *kinds.Kind, version string, headers bool) *metav1.Table {
+func newTable(kind *registry.Kind, version string, headers bool) *metav1.Table {
 	t := &metav1.Table{Rows: []metav1.TableRow{}}
 	codec.SetKind(t, schema.GroupVersionKind{Group: metav1.GroupName, Version: version, Kind: "Table"})
 	if headers {
@@ -33,7 +33,7 @@ func newTable(kind *kinds.Kind, version string, headers bool) *metav1.Table {
 }
 
 // tableRow shows one object. include says what of the object goes along: nothing, its metadata, or all of it.
-func tableRow(kind *kinds.Kind, obj kinds.Object, ready []byte, include metav1.IncludeObjectPolicy, version string) (metav1.TableRow, error) {
+func tableRow(kind *registry.Kind, obj registry.Object, ready []byte, include metav1.IncludeObjectPolicy, version string) (metav1.TableRow, error) {
 	row := metav1.TableRow{}
 	if kind.Cells != nil {
 		row.Cells = kind.Cells(obj)
@@ -55,7 +55,7 @@ func tableRow(kind *kinds.Kind, obj kinds.Object, ready []byte, include metav1.I
 }
 
 // partial is the object's metadata alone.
-func partial(obj kinds.Object, version string) *metav1.PartialObjectMetadata {
+func partial(obj registry.Object, version string) *metav1.PartialObjectMetadata {
 	p := meta.AsPartialObjectMetadata(obj)
 	codec.SetKind(p, schema.GroupVersionKind{Group: metav1.GroupName, Version: version, Kind: "PartialObjectMetadata"})
 	return p

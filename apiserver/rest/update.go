@@ -12,8 +12,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/cuppa-project/cuppa/apiserver/admission"
-	"github.com/cuppa-project/cuppa/apiserver/kinds"
 	"github.com/cuppa-project/cuppa/apiserver/patch"
+	"github.com/cuppa-project/cuppa/apiserver/registry"
 	"github.com/cuppa-project/cuppa/apiserver/storage"
 	"github.com/cuppa-project/cuppa/internal/errkind"
 )
@@ -24,12 +24,12 @@ const staleText = "the object has been modified; please apply your changes to th
 // present is what is stored now.
 type present struct {
 	kv     storage.KV
-	object kinds.Object // in the row's version; shared, read-only
-	cached bool         // it came from memory and may be a moment old
+	object registry.Object // in the row's version; shared, read-only
+	cached bool            // it came from memory and may be a moment old
 }
 
 // change makes the wanted object from the present one, which it must not write to. managed says that managedFields are already right.
-type change func(old kinds.Object) (obj kinds.Object, managed bool, err error)
+type change func(old registry.Object) (obj registry.Object, managed bool, err error)
 
 // Update replaces the object, or the part of it that a subresource shows, by obj. Obj is not changed.
 func (s *Service) Update(ctx context.Context, c *Call, obj runtime.Object) (*Result, error) {
@@ -39,18 +39,18 @@ func (s *Service) Update(ctx context.Context, c *Call, obj runtime.Object) (*Res
 		}
 	}
 	result, err := s.replace(ctx, c, obj)
-	fresh, ok := obj.(kinds.Object)
+	fresh, ok := obj.(registry.Object)
 	if !apierrors.IsNotFound(err) || !ok || c.Sub != nil || !createdByUpdate(c.Kind) || fresh.GetUID() != "" || fresh.GetResourceVersion() != "" {
 		return result, err
 	}
 	if err := s.mayCreate(ctx, c); err != nil {
 		return nil, err
 	}
-	return s.Create(ctx, c, fresh.DeepCopyObject().(kinds.Object))
+	return s.Create(ctx, c, fresh.DeepCopyObject().(registry.Object))
 }
 
 // createdByUpdate names the resources that come into being by an update of what is not there, as they always have.
-func createdByUpdate(kind *kinds.Kind) bool {
+func createdByUpdate(kind *registry.Kind) bool {
 	switch kind.Resource {
 	case "events", "leases", "services":
 		return true
@@ -59,7 +59,7 @@ func createdByUpdate(kind *kinds.Kind) bool {
 }
 
 func (s *Service) replace(ctx context.Context, c *Call, obj runtime.Object) (*Result, error) {
-	return s.update(ctx, c, func(old kinds.Object) (kinds.Object, bool, error) {
+	return s.update(ctx, c, func(old registry.Object) (registry.Object, bool, error) {
 		wanted := obj.DeepCopyObject()
 		if c.Sub != nil && c.Sub.Into != nil {
 			changed, err := c.Sub.Into(old, wanted)
@@ -69,7 +69,7 @@ func (s *Service) replace(ctx context.Context, c *Call, obj runtime.Object) (*Re
 			keepVersion(changed, wanted)
 			return changed, false, nil
 		}
-		typed, ok := wanted.(kinds.Object)
+		typed, ok := wanted.(registry.Object)
 		if !ok {
 			return nil, false, fmt.Errorf("%T is not a stored object", wanted)
 		}
@@ -81,7 +81,7 @@ func (s *Service) replace(ctx context.Context, c *Call, obj runtime.Object) (*Re
 }
 
 // keepVersion carries the client's precondition from a subresource's object over to the parent.
-func keepVersion(parent kinds.Object, sub runtime.Object) {
+func keepVersion(parent registry.Object, sub runtime.Object) {
 	if meta, ok := sub.(metav1.Object); ok {
 		parent.SetResourceVersion(meta.GetResourceVersion())
 		if meta.GetUID() != "" {
@@ -186,7 +186,7 @@ func (s *Service) tryUpdate(ctx context.Context, c *Call, now present, f change)
 	return result, err
 }
 
-func prepare(c *Call, obj, old kinds.Object) {
+func prepare(c *Call, obj, old registry.Object) {
 	switch {
 	case c.Sub != nil && c.Sub.PrepareUpdate != nil:
 		c.Sub.PrepareUpdate(obj, old)
@@ -196,7 +196,7 @@ func prepare(c *Call, obj, old kinds.Object) {
 }
 
 // checkVersion holds the client to the version and the identity it believes to change.
-func (s *Service) checkVersion(c *Call, now present, obj kinds.Object) error {
+func (s *Service) checkVersion(c *Call, now present, obj registry.Object) error {
 	r := s.row(c)
 	if uid := obj.GetUID(); uid != "" && uid != now.object.GetUID() {
 		return apierrors.NewConflict(r.gr, c.Name, fmt.Errorf(
@@ -235,7 +235,7 @@ func (s *Service) admitUpdate(ctx context.Context, c *Call, now present, req *ad
 }
 
 // storeChanged writes the object back, unless nothing changed, or removes it when the last thing that held it has gone.
-func (s *Service) storeChanged(ctx context.Context, c *Call, now present, obj kinds.Object) (*Result, error) {
+func (s *Service) storeChanged(ctx context.Context, c *Call, now present, obj registry.Object) (*Result, error) {
 	r := s.row(c)
 	value, stored, err := r.encode(obj)
 	if err != nil {
@@ -275,7 +275,7 @@ func (s *Service) unchanged(r *row, now present) *Result {
 }
 
 // sameButTimes is true when only the times in managedFields differ: applying what is there already writes nothing.
-func (s *Service) sameButTimes(r *row, now present, obj kinds.Object) bool {
+func (s *Service) sameButTimes(r *row, now present, obj registry.Object) bool {
 	was, is := now.object.GetManagedFields(), obj.GetManagedFields()
 	if len(was) != len(is) {
 		return false
@@ -301,7 +301,7 @@ func (s *Service) sameButTimes(r *row, now present, obj kinds.Object) bool {
 }
 
 // convert brings an object of the storage version into the row's.
-func convert(r *row, stored kinds.Object) (kinds.Object, error) {
+func convert(r *row, stored registry.Object) (registry.Object, error) {
 	if r.kind == r.stored {
 		return stored, nil
 	}

@@ -16,7 +16,7 @@ import (
 
 	"github.com/cuppa-project/cuppa/apiserver/cache"
 	"github.com/cuppa-project/cuppa/apiserver/codec"
-	"github.com/cuppa-project/cuppa/apiserver/kinds"
+	"github.com/cuppa-project/cuppa/apiserver/registry"
 	"github.com/cuppa-project/cuppa/internal/errkind"
 )
 
@@ -37,7 +37,7 @@ type watching struct {
 
 // frameForm is everything that the bytes of a frame depend on besides the change: watchers with equal forms share them.
 type frameForm struct {
-	kind    *kinds.Kind
+	kind    *registry.Kind
 	media   codec.Media
 	include metav1.IncludeObjectPolicy
 	headers bool // of a table: true until the first frame is out
@@ -269,7 +269,7 @@ func (w *watching) encode(change cache.Change) ([]byte, error) {
 }
 
 // frame shows obj in the watch's form.
-func (w *watching) frame(name string, obj kinds.Object) ([]byte, error) {
+func (w *watching) frame(name string, obj registry.Object) ([]byte, error) {
 	media := w.form.media
 	var shown runtime.Object = obj
 	switch media.As {

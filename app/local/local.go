@@ -21,7 +21,7 @@ import (
 	"github.com/cuppa-project/cuppa/apiserver"
 	"github.com/cuppa-project/cuppa/apiserver/authn"
 	"github.com/cuppa-project/cuppa/apiserver/cache"
-	"github.com/cuppa-project/cuppa/apiserver/kinds"
+	"github.com/cuppa-project/cuppa/apiserver/registry"
 	"github.com/cuppa-project/cuppa/kube"
 )
 
@@ -101,7 +101,7 @@ func (c *Cluster) Live(ctx context.Context, res schema.GroupVersionResource, nam
 }
 
 // keep turns a nil object into a true nil.
-func keep(obj kinds.Object, err error) (kube.Object, error) {
+func keep(obj registry.Object, err error) (kube.Object, error) {
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +109,7 @@ func keep(obj kinds.Object, err error) (kube.Object, error) {
 }
 
 // written waits until reads show the write that returned obj.
-func (c *Cluster) written(ctx context.Context, obj kinds.Object, err error) (kube.Object, error) {
+func (c *Cluster) written(ctx context.Context, obj registry.Object, err error) (kube.Object, error) {
 	if err != nil {
 		return nil, err
 	}

@@ -106,6 +106,11 @@ func refuse(dir, path string) string {
 		if inner.Dir != rule.Dir {
 			return rule.Dir + " may not import " + inner.Dir + ": " + inner.Why
 		}
+		for base, why := range Bases {
+			if within(dir, base) && !within(target, base) {
+				return base + " imports none of its neighbours: " + why
+			}
+		}
 		return island(dir, target)
 	}
 	for _, may := range rule.May {
@@ -172,6 +177,10 @@ func TestTable(t *testing.T) {
 		{"network/proxy", module + "/kube", true},
 		{"network/agent", module + "/network/proxy", false},
 		{"apiserver/rest", module + "/kube", true},
+		{"apiserver/rest", module + "/apiserver/registry", false},
+		{"apiserver/registry", module + "/apiserver/kinds", true},
+		{"apiserver/kinds/apps", module + "/apiserver/kinds/podspec", false},
+		{"apiserver/kinds/apps", module + "/apiserver/kinds/discovery", true},
 		{"cli/up", module + "/compose/plan", false},
 		{"app", module + "/engine/cri", false},
 		{"unheard/of", "fmt", true},

@@ -40,7 +40,13 @@ var Imports = []Rule{
 
 // Islands are folders whose children may not import each other, but for those named as shared.
 var Islands = map[string][]string{
-	"controller": {"loop"},
+	"controller":      {"loop"},
+	"apiserver/kinds": {"meta", "check", "podspec", "workload", "core"},
+}
+
+// Bases are folders that their whole room stands on: they import none of their neighbours.
+var Bases = map[string]string{
+	"apiserver/registry": "the vocabulary of kinds, which everything in the room speaks",
 }
 
 // Forbidden may be imported nowhere: it is what this project builds.

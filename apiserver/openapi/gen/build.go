@@ -21,13 +21,13 @@ import (
 	"k8s.io/kube-openapi/pkg/schemaconv"
 	"k8s.io/kube-openapi/pkg/validation/spec"
 
-	"github.com/cuppa-project/cuppa/apiserver/kinds"
 	"github.com/cuppa-project/cuppa/apiserver/openapi"
 	"github.com/cuppa-project/cuppa/apiserver/openapi/definitions"
+	"github.com/cuppa-project/cuppa/apiserver/registry"
 )
 
 // build makes every file that the server embeds, by name.
-func build(table *kinds.Table) (map[string][]byte, error) {
+func build(table *registry.Snapshot) (map[string][]byte, error) {
 	b := &docs{table: table, names: definitionNames(clientscheme.Scheme), files: map[string][]byte{}}
 	for _, gv := range table.GroupVersions() {
 		if err := b.v3(gv); err != nil {
@@ -49,7 +49,7 @@ func build(table *kinds.Table) (map[string][]byte, error) {
 }
 
 type docs struct {
-	table *kinds.Table
+	table *registry.Snapshot
 	names map[string][]any // x-kubernetes-group-version-kind of each definition
 	files map[string][]byte
 	index openapi.Index

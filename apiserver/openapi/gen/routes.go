@@ -9,7 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/kube-openapi/pkg/common"
 
-	"github.com/cuppa-project/cuppa/apiserver/kinds"
+	"github.com/cuppa-project/cuppa/apiserver/registry"
 )
 
 // route is one operation at one path. It implements common.Route, so that the same list makes both versions of the document.
@@ -165,7 +165,7 @@ func (p *paths) add(r route, verb, rest string) {
 }
 
 // of returns every operation of the rows, which are all of one group and version.
-func (p *paths) of(rows []*kinds.Kind) []common.Route {
+func (p *paths) of(rows []*registry.Kind) []common.Route {
 	p.discovery()
 	for _, kind := range rows {
 		p.collection(kind)
@@ -184,7 +184,7 @@ func (p *paths) discovery() {
 	p.routes = append(p.routes, &r)
 }
 
-func scope(kind *kinds.Kind) string {
+func scope(kind *registry.Kind) string {
 	if kind.Namespaced {
 		return "Namespaced"
 	}
@@ -192,7 +192,7 @@ func scope(kind *kinds.Kind) string {
 }
 
 // at is the path of a kind's collection and the parameters it has.
-func at(kind *kinds.Kind) (string, []common.Parameter) {
+func at(kind *registry.Kind) (string, []common.Parameter) {
 	base := root(kind.GVK.GroupVersion())
 	if !kind.Namespaced {
 		return base + "/" + kind.Resource, nil
@@ -206,7 +206,7 @@ func serves(verbs []string, verb string) bool { return len(verbs) == 0 || contai
 // sample is the type of an object by value, as the builders want it.
 func sample(obj runtime.Object) any { return reflect.ValueOf(obj).Elem().Interface() }
 
-func (p *paths) collection(kind *kinds.Kind) {
+func (p *paths) collection(kind *registry.Kind) {
 	path, in := at(kind)
 	name := scope(kind) + kind.GVK.Kind
 	lists := optionsOf(metav1.ListOptions{})
@@ -230,7 +230,7 @@ func (p *paths) collection(kind *kinds.Kind) {
 	}
 }
 
-func (p *paths) object(kind *kinds.Kind) {
+func (p *paths) object(kind *registry.Kind) {
 	path, in := at(kind)
 	path += "/{name}"
 	in = concat(in, []common.Parameter{inPath("name", "name of the "+kind.GVK.Kind)})

@@ -7,7 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/kube-openapi/pkg/common"
 
-	"github.com/cuppa-project/cuppa/apiserver/kinds"
+	"github.com/cuppa-project/cuppa/apiserver/registry"
 )
 
 // connectOptions are the query parameters of the streams.
@@ -25,7 +25,7 @@ func connectOptions(name string) []common.Parameter {
 	return nil
 }
 
-func (p *paths) subresource(kind *kinds.Kind, sub *kinds.Subresource) {
+func (p *paths) subresource(kind *registry.Kind, sub *registry.Subresource) {
 	path, in := at(kind)
 	path += "/{name}/" + sub.Name
 	gvk, obj := kind.GVK, sample(kind.New())
@@ -59,7 +59,7 @@ func (p *paths) subresource(kind *kinds.Kind, sub *kinds.Subresource) {
 }
 
 // connect adds the operations of a stream. A log is read; the others are connections.
-func (p *paths) connect(path, options string, in []common.Parameter, kind *kinds.Kind, sub *kinds.Subresource, name string) {
+func (p *paths) connect(path, options string, in []common.Parameter, kind *registry.Kind, sub *registry.Subresource, name string) {
 	answer := []common.StatusCodeResponse{response{200, "OK", ""}}
 	gvk := kind.GVK
 	if sub.Name == "log" {

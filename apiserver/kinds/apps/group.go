@@ -1,0 +1,14 @@
+// Package apps has the kinds of the group apps, version v1. Start with Kinds; each kind has the files that docs/howto/add-a-kind.md names.
+package apps
+
+import (
+	"github.com/cuppa-project/cuppa/apiserver/registry"
+)
+
+// Kinds is the group apps, version v1, by resource name.
+func Kinds() []*registry.Kind {
+	return []*registry.Kind{
+		deployments(),
+		replicaSets(),
+	}
+}

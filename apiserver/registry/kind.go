@@ -1,0 +1,109 @@
+// Package registry is the vocabulary of kinds: what a row of the table says (Kind, Subresource), what every stored object is (Object),
+// and the look-ups over all rows (Snapshot). Everything that serves the API stands on it. It is not the table itself, which is in package
+// kinds, and has no kind of its own. Start with Kind.
+package registry
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// Object is what every stored kind is.
+type Object interface {
+	metav1.Object
+	runtime.Object
+}
+
+// Kind is one row of the table: one served version of one resource.
+type Kind struct {
+	GVK        schema.GroupVersionKind
+	Resource   string   // lower-case plural, "pods"
+	Singular   string   // "pod"
+	ShortNames []string // "po"
+	Categories []string // "all"
+	Namespaced bool
+	Verbs      []string // nil: all of get list watch create update patch delete deletecollection
+
+	// New and NewList make empty objects of this version.
+	New     func() Object
+	NewList func() runtime.Object
+
+	// StoragePrefix is the part of the key after /registry/, as upstream lays it out ("pods", "services/specs", "minions").
+	StoragePrefix string
+	// StorageVersion is the version objects are stored as; zero: GVK itself. Another served version of the same
+	// resource has the same StoragePrefix and converts with ToStorage and FromStorage.
+	StorageVersion schema.GroupVersionKind
+	ToStorage      func(Object) (Object, error)
+	FromStorage    func(Object) (Object, error)
+
+	// Default fills absent fields in place, as upstream's defaulting does. Idempotent.
+	Default func(Object)
+	// PrepareCreate and PrepareUpdate drop what a client may not set (status on create and on a main update, spec on a
+	// status update) and maintain metadata.generation. They run after defaulting and before admission and validation.
+	PrepareCreate func(obj Object)
+	PrepareUpdate func(obj, old Object)
+	// ValidateCreate and ValidateUpdate return every fault found, each with its field path. Object metadata is included.
+	ValidateCreate func(obj Object) field.ErrorList
+	ValidateUpdate func(obj, old Object) field.ErrorList
+	// Warnings are sent in Warning headers; nil: none.
+	Warnings func(obj, old Object) []string
+
+	// Fields are what field selectors see, metadata.name and metadata.namespace included; nil: only those two.
+	Fields func(Object) fields.Set
+	// SelectableFields are the field labels a selector may name besides metadata.name and metadata.namespace.
+	SelectableFields []string
+
+	// Columns and Cells make the server-side table. Cells returns one row (or several, rarely) per object.
+	Columns []metav1.TableColumnDefinition
+	Cells   func(obj Object) []any
+
+	// GracefulDelete, if set, decides deletion grace: it may change the object's deletionGracePeriodSeconds wish. It returns the
+	// seconds to grant; 0 means remove at once. Only pods have it in this slice.
+	GracefulDelete func(obj Object, requested *int64) int64
+
+	// BeginDelete, if set, changes an object with the write that marks it deleted (a namespace turns Terminating).
+	BeginDelete func(Object)
+	// HoldsDelete, if set, is true while something besides metadata.finalizers keeps a deleted object (a namespace's
+	// spec.finalizers).
+	HoldsDelete func(Object) bool
+
+	// Subresources by name: "status", "scale", "binding", "log", "exec", ...
+	Subresources []Subresource
+}
+
+// Subresource is one row below a kind.
+type Subresource struct {
+	Name string // "status", "scale"
+	// GVK of what is sent and received; zero: the parent's.
+	GVK   schema.GroupVersionKind
+	Verbs []string // "get", "update", "patch", "create"
+
+	// Object-shaped subresources (status, scale, resize, ephemeralcontainers): From projects the parent, Into returns a changed deep copy of it.
+	New  func() runtime.Object
+	From func(parent Object) (runtime.Object, error)
+	Into func(parent Object, sub runtime.Object) (Object, error)
+	// PrepareUpdate and ValidateUpdate replace the parent's for a write through this subresource.
+	PrepareUpdate  func(obj, old Object)
+	ValidateUpdate func(obj, old Object) field.ErrorList
+
+	// Connect marks streams (log, exec, attach, portforward, proxy) that the tunnel carries to the node.
+	Connect bool
+}
+
+// GVR names the resource of the row.
+func (k *Kind) GVR() schema.GroupVersionResource {
+	return k.GVK.GroupVersion().WithResource(k.Resource)
+}
+
+// Subresource returns the subresource's row, or nil.
+func (k *Kind) Subresource(name string) *Subresource {
+	for i := range k.Subresources {
+		if k.Subresources[i].Name == name {
+			return &k.Subresources[i]
+		}
+	}
+	return nil
+}
