@@ -131,6 +131,25 @@ func (r *Root) MkdirAll(name string, links Links, mode os.FileMode) (*os.File, e
 	return handle, err
 }
 
+// Enter opens an entry of an open folder that is a folder itself, for reading. A link, and what is mounted there, is refused.
+func Enter(parent *os.File, name string) (*os.File, error) {
+	path := filepath.Join(parent.Name(), name)
+	if name == "" || name == ".." || strings.Contains(name, "/") {
+		return nil, errkind.New(errkind.Invalid, "open %s: %q is no entry of a folder", path, name)
+	}
+	fd, err := openat2(int(parent.Fd()), name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, withinMount)
+	switch err {
+	case nil:
+		return os.NewFile(uintptr(fd), path), nil
+	case unix.EXDEV:
+		return nil, errkind.New(errkind.Invalid, "open %s: something is mounted there", path)
+	case unix.ENOTDIR, unix.ELOOP:
+		return nil, errkind.New(errkind.Invalid, "open %s: it is no folder", path)
+	default:
+		return nil, &os.PathError{Op: "open", Path: path, Err: explain(err)}
+	}
+}
+
 func mkdirAt(parent *os.File, name string, mode os.FileMode) error {
 	err := unix.Mkdirat(int(parent.Fd()), name, 0o700)
 	if err == unix.EEXIST {

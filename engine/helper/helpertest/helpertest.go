@@ -22,6 +22,7 @@ import (
 	"github.com/cuppa-project/cuppa/engine/helper"
 	"github.com/cuppa-project/cuppa/engine/supervisor"
 	"github.com/cuppa-project/cuppa/internal/errkind"
+	"github.com/cuppa-project/cuppa/internal/mount"
 )
 
 // Node is a supervisor under test.
@@ -88,25 +89,17 @@ func (n *Node) end(t testing.TB) {
 	if t.Failed() {
 		t.Logf("supervisor log:\n%s", log)
 	}
-	if mounts, _ := os.ReadFile("/proc/self/mountinfo"); strings.Contains(string(mounts), n.Dir) {
-		t.Errorf("mounts are left:\n%s", grep(string(mounts), n.Dir))
-		for _, line := range strings.Split(grep(string(mounts), n.Dir), "\n") {
-			if f := strings.Fields(line); len(f) > 4 {
-				unix.Unmount(f[4], unix.MNT_DETACH)
-			}
+	left, err := mount.Below(n.Dir)
+	if err != nil {
+		t.Errorf("look for mounts: %v", err)
+	}
+	if len(left) > 0 {
+		t.Errorf("mounts are left: %+v", left)
+		if _, err := mount.UnmountBelow(n.Dir); err != nil {
+			t.Error(err)
 		}
 	}
 	n.checkCgroups(t)
-}
-
-func grep(text, word string) string {
-	var lines []string
-	for line := range strings.Lines(text) {
-		if strings.Contains(line, word) {
-			lines = append(lines, strings.TrimSpace(line))
-		}
-	}
-	return strings.Join(lines, "\n")
 }
 
 // checkCgroups removes the test's own parent cgroups and reports anything below them.

@@ -47,7 +47,7 @@ func (s *Server) adopt(_ context.Context) error {
 				s.log.Warn("container not cleared up", "container", r.spec.ID, "err", err)
 			}
 		case container.Created:
-			err = c.io.openLog()
+			err = s.resumeStart(c)
 		default:
 			err = s.readopt(c)
 		}
@@ -85,6 +85,13 @@ func (s *Server) readopt(c *ctr) error {
 	if status == libcontainer.Stopped {
 		s.vanished(c)
 		return nil
+	}
+	if c.snapshot().Pid == 0 { // its record was damaged
+		state, err := rc.State()
+		if err != nil {
+			return err
+		}
+		c.change(func(st *container.Status) { st.Pid, st.StartedAt = state.InitProcessPid, state.Created })
 	}
 	s.log.Info("container taken over", "container", c.spec.ID, "pid", c.status.Pid)
 	go s.watch(c, c.status.Pid)

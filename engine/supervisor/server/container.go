@@ -192,6 +192,10 @@ func (s *Server) start(ctx context.Context, in wire.ID) (any, error) {
 		return nil, errkind.New(errkind.NotFound, "container %q does not exist", in.ID)
 	}
 	s.warm.soon()
+	if err := s.intend(in.ID); err != nil {
+		return nil, err
+	}
+	s.reached(stepIntended)
 	pid, err := s.launch(c)
 	if err != nil {
 		err = startError(err)
@@ -204,6 +208,7 @@ func (s *Server) start(ctx context.Context, in wire.ID) (any, error) {
 	if err := s.save(c); err != nil {
 		s.log.Warn("container status not saved", "container", in.ID, "err", err)
 	}
+	s.reached(stepRecorded)
 	s.events.publish(container.EventStarted, st)
 	go s.watch(c, pid)
 	return nil, nil

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/opencontainers/runc/libcontainer"
+
 	"github.com/cuppa-project/cuppa/engine/container"
 	"github.com/cuppa-project/cuppa/internal/errkind"
 )
@@ -94,7 +96,9 @@ type stored struct {
 	Filter string // see ctr.filter
 }
 
-// records reads all folders. A folder whose creation was not finished is removed.
+// records reads all folders. A folder whose creation was not finished is removed. A power cut may leave a record in part, or empty: a
+// container whose status that befell counts as running, so that whoever takes it over looks what became of it; one whose specification
+// it befell cannot be taken over, and is removed with what it has left.
 func (s *Server) records() ([]record, error) {
 	entries, err := os.ReadDir(s.cfg.StateDir)
 	if err != nil {
@@ -105,23 +109,60 @@ func (s *Server) records() ([]record, error) {
 		if !e.IsDir() || validID(e.Name()) != nil {
 			continue
 		}
-		var r record
-		dir := s.stateDir(e.Name())
-		err := readJSON(filepath.Join(dir, specFile), &r.spec)
-		if err == nil {
-			err = readJSON(filepath.Join(dir, statusFile), &r.status)
-		}
-		if errors.Is(err, fs.ErrNotExist) {
-			err = os.RemoveAll(dir)
-			if err == nil {
-				continue
-			}
-		}
+		r, ok, err := s.record(e.Name())
 		if err != nil {
 			s.log.Warn("container record is unreadable", "container", e.Name(), "err", err)
+		}
+		if ok {
+			all = append(all, r)
 			continue
 		}
-		all = append(all, r)
+		if err := s.discard(e.Name()); err != nil {
+			s.log.Warn("container record not removed", "container", e.Name(), "err", err)
+		}
 	}
 	return all, nil
+}
+
+// record reads one folder and tells whether there is enough to go on with.
+func (s *Server) record(id string) (r record, ok bool, err error) {
+	dir := s.stateDir(id)
+	err = readJSON(filepath.Join(dir, specFile), &r.spec)
+	if err == nil && (r.spec.ID != id || r.spec.OCI == nil || r.spec.OCI.Process == nil || r.spec.OCI.Linux == nil) {
+		err = errkind.New(errkind.Invalid, "%s is no specification of this container", specFile)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return r, false, nil
+	}
+	if err != nil {
+		return r, false, err
+	}
+	err = readJSON(filepath.Join(dir, statusFile), &r.status)
+	if errors.Is(err, fs.ErrNotExist) {
+		return r, false, nil
+	}
+	if err != nil || r.status.ID != id {
+		r.status = container.Status{ID: id, State: container.Running, Labels: r.spec.Labels, LogPath: r.spec.LogPath}
+		if info, err := os.Stat(filepath.Join(dir, specFile)); err == nil {
+			r.status.CreatedAt = info.ModTime()
+		}
+	}
+	return r, true, err
+}
+
+// discard removes a folder that tells of no container, and what runs under its name.
+func (s *Server) discard(id string) error {
+	if rc, err := libcontainer.Load(s.runcDir(), id); err == nil {
+		if err := rc.Destroy(); err != nil {
+			return fmt.Errorf("destroy container: %w", err)
+		}
+	}
+	root := s.rootDir(id)
+	if err := unmountAll(root); err != nil {
+		return err
+	}
+	if err := os.Remove(root); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return errors.Join(os.RemoveAll(s.pipeDir(id)), os.RemoveAll(s.stateDir(id)))
 }

@@ -35,6 +35,7 @@ func (s *Server) launch(c *ctr) (pid int, err error) {
 	if err := mountAll(root, c.spec.RootFS); err != nil {
 		return 0, err
 	}
+	s.reached(stepMounted)
 	if err := s.fromImage(c, root); err != nil {
 		return 0, err
 	}
@@ -56,6 +57,7 @@ func (s *Server) launch(c *ctr) (pid int, err error) {
 	if c.cgroup, err = manager.New(config.Cgroups); err != nil {
 		return 0, err
 	}
+	s.reached(stepMade)
 	return s.runInit(c, spec.Process)
 }
 
@@ -73,8 +75,10 @@ func translateConfig(id string, spec *specs.Spec, filter string) (*configs.Confi
 
 // fromImage does what needs the image's files: looks up the user and fills volumes. The user found is kept for later processes.
 func (s *Server) fromImage(c *ctr, root string) error {
-	if err := fillAll(root, c.spec.Fills); err != nil {
-		return err
+	for _, f := range c.spec.Fills {
+		if err := s.filler.Fill(root, f.From, f.To); err != nil {
+			return fmt.Errorf("fill volume from %s: %w", f.From, err)
+		}
 	}
 	if c.spec.User == "" {
 		return nil

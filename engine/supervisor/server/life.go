@@ -7,9 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/opencontainers/cgroups"
@@ -187,8 +184,7 @@ func (s *Server) signal(_ context.Context, in wire.Signal) (any, error) {
 // untilExeced waits for the last step of a start, from our program to the user's, so that a signal meets the one it is meant for.
 func untilExeced(pid int) {
 	for range 1000 {
-		exe, err := os.Readlink("/proc/" + strconv.Itoa(pid) + "/exe")
-		if err != nil || !strings.HasPrefix(exe, "/memfd:cuppa-helper") {
+		if !isOurs(pid) {
 			return
 		}
 		time.Sleep(100 * time.Microsecond)

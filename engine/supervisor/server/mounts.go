@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cuppa-project/cuppa/engine/container"
-	"github.com/cuppa-project/cuppa/internal/errkind"
+	"github.com/cuppa-project/cuppa/internal/mount"
 )
 
 // mountFlags translates the mount options that are flags of the system call.
@@ -123,15 +123,9 @@ func mountLong(target string, m container.Mount, flags uintptr, data []string) e
 	return nil
 }
 
-// unmountAll removes every mount on target; a target that is gone or not mounted is fine.
+// unmountAll removes every mount on target; a target that is gone or not mounted is fine. One that is in use, by a process that a
+// container left outside, goes with its last user.
 func unmountAll(target string) error {
-	for {
-		err := unix.Unmount(target, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
-		if err == unix.EINVAL || err == unix.ENOENT {
-			return nil
-		}
-		if err != nil {
-			return errkind.New(errkind.Internal, "unmount %s: %w", target, err)
-		}
-	}
+	_, err := mount.Unmount(target)
+	return err
 }

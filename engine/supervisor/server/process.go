@@ -25,7 +25,7 @@ func (s *Server) runInit(c *ctr, p *specs.Process) (pid int, err error) {
 	proc := translate(p)
 	proc.Init = true
 	if c.spec.Terminal {
-		master, err := withTerminal(proc, c.runc.Run)
+		master, err := withTerminal(proc, func(p *libcontainer.Process) error { return s.runStopped(c, p) })
 		if err != nil {
 			return 0, err
 		}
@@ -41,10 +41,23 @@ func (s *Server) runInit(c *ctr, p *specs.Process) (pid int, err error) {
 	if e.stdin != nil {
 		proc.Stdin = e.stdin
 	}
-	if err := c.runc.Run(proc); err != nil {
+	if err := s.runStopped(c, proc); err != nil {
 		return 0, err
 	}
 	return proc.Pid()
+}
+
+// runStopped makes a container's first process, which stops before it becomes the user's program, and then lets it go on.
+func (s *Server) runStopped(c *ctr, proc *libcontainer.Process) error {
+	if err := c.runc.Start(proc); err != nil {
+		return err
+	}
+	s.reached(stepWaiting)
+	if err := c.runc.Exec(); err != nil {
+		return err
+	}
+	s.reached(stepRunning)
+	return nil
 }
 
 // translate turns an OCI process into libcontainer's. Everything that is not set here comes from the container's configuration.

@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cuppa-project/cuppa/engine/container"
+	"github.com/cuppa-project/cuppa/engine/copyup"
 	"github.com/cuppa-project/cuppa/engine/supervisor/wire"
 	"github.com/cuppa-project/cuppa/internal/errkind"
 )
@@ -32,6 +33,8 @@ type Config struct {
 	StateDir string // specifications and exit records
 	Build    string // digest of this program
 	Log      *slog.Logger
+	// Reached is told of each step of a container's start; tests end the program there. Nil: nobody is.
+	Reached func(step string)
 }
 
 // Socket is where a supervisor with this RunDir listens.
@@ -48,6 +51,7 @@ type Server struct {
 	stop       context.CancelFunc
 	warm       *warmer
 	starts     chan struct{} // holds a token for each start in progress
+	filler     copyup.Filler
 
 	mu         sync.Mutex
 	containers map[string]*ctr

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -146,46 +145,5 @@ func TestEventLog(t *testing.T) {
 	}
 	if events, known, _ := l.since(l.seq); !known || len(events) != 0 {
 		t.Errorf("nothing new gives %d events, known %t", len(events), known)
-	}
-}
-
-func TestFill(t *testing.T) {
-	root, to := t.TempDir(), t.TempDir()
-	data := filepath.Join(root, "data")
-	for _, err := range []error{
-		os.MkdirAll(filepath.Join(data, "sub"), 0o750),
-		os.WriteFile(filepath.Join(data, "sub/file"), []byte("text"), 0o640),
-		os.Link(filepath.Join(data, "sub/file"), filepath.Join(data, "twin")),
-		os.Symlink("/data", filepath.Join(root, "link")),
-		os.Symlink("sub/file", filepath.Join(data, "soft")),
-		os.Chtimes(filepath.Join(data, "sub/file"), time.Unix(100, 0), time.Unix(100, 0)),
-	} {
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	if os.Geteuid() == 0 {
-		if err := os.Chown(filepath.Join(data, "sub/file"), 12, 34); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for range 2 { // the second time there is something already
-		if err := fillAll(root, []container.Fill{{From: "/link", To: to}, {From: "/none", To: t.TempDir()}}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	info, err := os.Stat(filepath.Join(to, "sub/file"))
-	if err != nil || info.Mode() != 0o640 || !info.ModTime().Equal(time.Unix(100, 0)) {
-		t.Errorf("copied file is %+v, %v", info, err)
-	}
-	st := info.Sys().(*syscall.Stat_t)
-	if st.Nlink != 2 || os.Geteuid() == 0 && (st.Uid != 12 || st.Gid != 34) {
-		t.Errorf("copied file has %d links and owner %d:%d", st.Nlink, st.Uid, st.Gid)
-	}
-	if target, err := os.Readlink(filepath.Join(to, "soft")); err != nil || target != "sub/file" {
-		t.Errorf("copied link leads to %q, %v", target, err)
-	}
-	if info, err := os.Stat(filepath.Join(to, "sub")); err != nil || info.Mode().Perm() != 0o750 {
-		t.Errorf("copied folder is %v, %v", info, err)
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"bufio"
 	"errors"
 	"io"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,32 +14,18 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cuppa-project/cuppa/internal/errkind"
+	"github.com/cuppa-project/cuppa/internal/mount"
 )
-
-// openIn opens a path inside a root file system as a process chrooted there would, whatever links the image holds.
-func openIn(root, path string, flags int) (*os.File, error) {
-	dir, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, &os.PathError{Op: "open", Path: root, Err: err}
-	}
-	defer unix.Close(dir)
-	how := unix.OpenHow{Flags: uint64(flags | unix.O_CLOEXEC), Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
-	for {
-		fd, err := unix.Openat2(dir, path, &how)
-		if err == unix.EAGAIN || err == unix.EINTR { // a rename elsewhere has disturbed the walk
-			continue
-		}
-		if err != nil {
-			return nil, &os.PathError{Op: "open", Path: path, Err: err}
-		}
-		return os.NewFile(uintptr(fd), path), nil
-	}
-}
 
 // entries reads a file like /etc/passwd; one that is missing has none.
 func entries(root, path string) ([][]string, error) {
-	f, err := openIn(root, path, unix.O_RDONLY|unix.O_NONBLOCK)
-	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
+	dir, err := mount.OpenRoot(root)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	f, err := dir.OpenFile(path, mount.AsChroot)
+	if errors.Is(err, errkind.NotFound) || errors.Is(err, unix.ENOTDIR) {
 		return nil, nil
 	}
 	if err != nil {
