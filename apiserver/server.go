@@ -50,6 +50,8 @@ type Config struct {
 	Authorizer authz.Authorizer
 	// Services hands out Service addresses; nil: Services are stored as they come.
 	Services admission.Services
+	// Admission, if set, may add to the pipeline that admission.Default makes, before anything is served.
+	Admission func(*admission.Pipeline)
 
 	// Kubelets is the client's side towards kubelets: the certificate to show and whom to believe. Nil: streams of pods and nodes are refused.
 	Kubelets *tls.Config
@@ -142,6 +144,9 @@ func New(config Config) (*Server, error) {
 		return nil, err
 	}
 	s.rest.Admission = admission.Default(admission.Config{Reader: reader{s.rest}, Services: config.Services})
+	if config.Admission != nil {
+		config.Admission(&s.rest.Admission)
+	}
 	if config.Kubelets != nil {
 		s.tunnel = tunnel.New(tunnel.Config{TLS: config.Kubelets, Stopping: s.stopping, Logger: config.Logger}, s.rest)
 		s.rest.Connect = s.tunnel.Serve

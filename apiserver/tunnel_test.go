@@ -58,12 +58,17 @@ func nodeStub(t *testing.T) *httptest.Server {
 }
 
 // withNode starts a server whose pod "a" runs on a node that is the stub.
-func withNode(t *testing.T) *apiservertest.Server {
+func withNode(t *testing.T, change ...func(*apiserver.Config)) *apiservertest.Server {
 	t.Helper()
 	kubelet := nodeStub(t)
 	pool := x509.NewCertPool()
 	pool.AddCert(kubelet.Certificate())
-	s := apiservertest.New(t, apiservertest.Options{Change: func(c *apiserver.Config) { c.Kubelets = &tls.Config{RootCAs: pool} }})
+	s := apiservertest.New(t, apiservertest.Options{Change: func(c *apiserver.Config) {
+		c.Kubelets = &tls.Config{RootCAs: pool}
+		for _, f := range change {
+			f(c)
+		}
+	}})
 	c := client(t, s.Config)
 	node, err := c.CoreV1().Nodes().Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n"}}, metav1.CreateOptions{})
 	if err != nil {

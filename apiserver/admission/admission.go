@@ -1,11 +1,12 @@
 // Package admission holds the checks and changes that depend on more than the object itself: on the namespace it goes
 // to, the account it runs as, the addresses that are free.
 //
-// What an object must look like in itself is kinds' business. Start with Default in table.go: the ordered list of plugins.
+// What an object must look like in itself is kinds' business. Start with Pipeline, then Default in table.go: its rows, in order.
 package admission
 
 import (
 	"context"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -25,28 +26,35 @@ const (
 	Connect Operation = "CONNECT"
 )
 
-// Request is one write on its way to the store.
+// Request is one write on its way to the store, or one stream on its way to a node.
 type Request struct {
 	Operation   Operation
 	Kind        *registry.Kind
 	Subresource string
 	Namespace   string
-	Name        string
-	Object      registry.Object // what will be stored; nil for Delete and Connect. Mutate may change it.
+	Name        string          // empty while a name is still to be generated
+	Object      registry.Object // what will be stored; nil for Delete and Connect. Mutating plugins may change or replace it.
 	Old         registry.Object // what is stored; nil for Create. Read-only.
-	Body        runtime.Object  // of subresources that are not object-shaped (Binding, TokenRequest)
+	Body        runtime.Object  // of subresources that are not the object itself: a Binding, a TokenRequest, a stream's options
 	User        authn.User
 	DryRun      bool
 	Warn        func(string) // adds a warning to the answer; never nil
 
-	// undo is run when the write fails after admission, done when it is stored. Plugins that take something add to them.
+	again, second bool
+	// undo is run when the write fails after admission, done when it is stored.
 	undo, done []func()
 }
 
-// OnFailure registers what gives back something taken for a write that then did not happen.
+// Reinvoke asks for the mutating stage to be run once more after its end: a plugin that others can build on has changed the object.
+func (r *Request) Reinvoke() { r.again = true }
+
+// Reinvoked is true while the mutating stage runs for the second time. What a plugin did in the first run is there already.
+func (r *Request) Reinvoked() bool { return r.second }
+
+// OnFailure registers what gives back something taken for a write that then did not happen. It is for allocating plugins.
 func (r *Request) OnFailure(f func()) { r.undo = append(r.undo, f) }
 
-// OnStored registers what is to be done once the write has been stored.
+// OnStored registers what is to be done once the write has been stored. It is for allocating plugins.
 func (r *Request) OnStored(f func()) { r.done = append(r.done, f) }
 
 // Finish runs what plugins registered.
@@ -76,48 +84,70 @@ type Reader interface {
 	Live(ctx context.Context, resource schema.GroupVersionResource, namespace, name string) (registry.Object, error)
 }
 
-// Plugin is one row of the table. Mutate runs before validation, in table order; Validate after it, in table order. Either may be nil.
-// Errors are API status errors.
+// Plugin is one row of a stage. Errors are API status errors.
 type Plugin struct {
-	Name     string
-	Mutate   func(ctx context.Context, req *Request) error
-	Validate func(ctx context.Context, req *Request) error
-	// Removed is told of every object that has left the store. It may be nil too.
-	Removed func(kind *registry.Kind, obj registry.Object)
+	Name  string
+	On    []Operation // what it looks at; nil: everything but Connect
+	Admit func(ctx context.Context, req *Request) error
 }
 
-// Chain is the ordered table.
-type Chain []Plugin
+func (p *Plugin) wants(op Operation) bool {
+	if p.On == nil {
+		return op != Connect
+	}
+	return slices.Contains(p.On, op)
+}
 
-// Mutate runs the first half of every plugin.
-func (c Chain) Mutate(ctx context.Context, req *Request) error {
-	for i := range c {
-		if c[i].Mutate != nil {
-			if err := c[i].Mutate(ctx, req); err != nil {
-				return err
-			}
+// Pipeline is the table of stages. A write passes Mutating; then the kind prepares the object (what a client may not say is dropped); then
+// it passes Allocating, the kind's own validation, and Validating; then it is stored. A delete and a stream have no object to change, and pass
+// Mutating and Validating alone.
+type Pipeline struct {
+	// Mutating plugins change what is asked for. They must bear to be run twice.
+	Mutating []Plugin
+	// Allocating plugins take what the cluster has but once (addresses, ports), for the object as it will be. They run once for each try to
+	// store, and register with the Request how to give back.
+	Allocating []Plugin
+	// Validating plugins see the final object, and refuse or do nothing.
+	Validating []Plugin
+	// Removed are told of every object that has left the store.
+	Removed []func(kind *registry.Kind, obj registry.Object)
+}
+
+// Mutate runs the first stage, and once more if a plugin asked for it.
+func (p *Pipeline) Mutate(ctx context.Context, req *Request) error {
+	if err := run(ctx, p.Mutating, req); err != nil || !req.again {
+		return err
+	}
+	req.again, req.second = false, true
+	defer func() { req.again, req.second = false, false }()
+	return run(ctx, p.Mutating, req)
+}
+
+// Allocate runs the second stage.
+func (p *Pipeline) Allocate(ctx context.Context, req *Request) error {
+	return run(ctx, p.Allocating, req)
+}
+
+// Validate runs the last stage.
+func (p *Pipeline) Validate(ctx context.Context, req *Request) error {
+	return run(ctx, p.Validating, req)
+}
+
+// Gone tells of an object that has left the store.
+func (p *Pipeline) Gone(kind *registry.Kind, obj registry.Object) {
+	for _, tell := range p.Removed {
+		tell(kind, obj)
+	}
+}
+
+func run(ctx context.Context, stage []Plugin, req *Request) error {
+	for i := range stage {
+		if !stage[i].wants(req.Operation) {
+			continue
+		}
+		if err := stage[i].Admit(ctx, req); err != nil {
+			return err
 		}
 	}
 	return nil
-}
-
-// Validate runs the second half of every plugin.
-func (c Chain) Validate(ctx context.Context, req *Request) error {
-	for i := range c {
-		if c[i].Validate != nil {
-			if err := c[i].Validate(ctx, req); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// Removed tells every plugin of an object that has left the store.
-func (c Chain) Removed(kind *registry.Kind, obj registry.Object) {
-	for i := range c {
-		if c[i].Removed != nil {
-			c[i].Removed(kind, obj)
-		}
-	}
 }

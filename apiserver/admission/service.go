@@ -22,11 +22,8 @@ type Services interface {
 
 type serviceAddresses struct{ services Services }
 
-func (p *serviceAddresses) mutate(ctx context.Context, req *Request) error {
+func (p *serviceAddresses) take(ctx context.Context, req *Request) error {
 	if !req.is("", "services") || req.Subresource != "" {
-		return nil
-	}
-	if req.Operation != Create && req.Operation != Update {
 		return nil
 	}
 	old, _ := req.Old.(*corev1.Service)

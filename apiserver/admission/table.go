@@ -7,22 +7,28 @@ type Config struct {
 	Services Services
 }
 
-// Default is the chain of a cluster, in order: a write into a namespace that is going is refused before anything else is
-// spent on it, and what takes addresses comes last, so that nothing is taken for a write that another plugin refuses.
-func Default(config Config) Chain {
+// Default is the pipeline of a cluster, each stage in upstream's order. A write into a namespace that is going is refused before
+// anything else is spent on it. Webhooks and policies are to come last in their stages, quotas after them.
+func Default(config Config) Pipeline {
 	life := &namespaceLifecycle{reader: config.Reader}
 	accounts := &serviceAccounts{reader: config.Reader}
 	nodes := &nodeRestriction{reader: config.Reader}
-	chain := Chain{
-		{Name: "NamespaceLifecycle", Mutate: life.admit},
-		{Name: "NodeRestriction", Validate: nodes.validate},
-		{Name: "ServiceAccount", Mutate: accounts.mutate, Validate: accounts.validate},
-		{Name: "Priority", Mutate: priority},
-		{Name: "DefaultTolerationSeconds", Mutate: defaultTolerations},
+	p := Pipeline{
+		Mutating: []Plugin{
+			{Name: "NamespaceLifecycle", On: []Operation{Create, Delete}, Admit: life.admit},
+			{Name: "ServiceAccount", On: []Operation{Create}, Admit: accounts.mutate},
+			{Name: "Priority", On: []Operation{Create}, Admit: priority},
+			{Name: "DefaultTolerationSeconds", On: []Operation{Create}, Admit: defaultTolerations},
+		},
+		Validating: []Plugin{
+			{Name: "ServiceAccount", On: []Operation{Create}, Admit: accounts.validate},
+			{Name: "NodeRestriction", Admit: nodes.validate},
+		},
 	}
 	if config.Services != nil {
 		addresses := &serviceAddresses{services: config.Services}
-		chain = append(chain, Plugin{Name: "ServiceAddresses", Mutate: addresses.mutate, Removed: addresses.removed})
+		p.Allocating = append(p.Allocating, Plugin{Name: "ServiceAddresses", On: []Operation{Create, Update}, Admit: addresses.take})
+		p.Removed = append(p.Removed, addresses.removed)
 	}
-	return chain
+	return p
 }

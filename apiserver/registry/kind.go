@@ -4,6 +4,8 @@
 package registry
 
 import (
+	"net/url"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -42,7 +44,7 @@ type Kind struct {
 	// Default fills absent fields in place, as upstream's defaulting does. Idempotent.
 	Default func(Object)
 	// PrepareCreate and PrepareUpdate drop what a client may not set (status on create and on a main update, spec on a
-	// status update) and maintain metadata.generation. They run after defaulting and before admission and validation.
+	// status update) and maintain metadata.generation. They run after defaulting and mutating admission, and before validation.
 	PrepareCreate func(obj Object)
 	PrepareUpdate func(obj, old Object)
 	// ValidateCreate and ValidateUpdate return every fault found, each with its field path. Object metadata is included.
@@ -91,6 +93,9 @@ type Subresource struct {
 
 	// Connect marks streams (log, exec, attach, portforward, proxy) that the tunnel carries to the node.
 	Connect bool
+	// Options makes the object by which admission sees a stream, from its query and the path after its name. Nil: the stream only reads (a log), and
+	// admission is not asked.
+	Options func(query url.Values, path string) runtime.Object
 }
 
 // GVR names the resource of the row.

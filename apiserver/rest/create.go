@@ -29,21 +29,18 @@ func (s *Service) Create(ctx context.Context, c *Call, obj registry.Object) (*Re
 	if err := setNamespace(c, obj); err != nil {
 		return nil, err
 	}
-	generated := obj.GetName() == "" && obj.GetGenerateName() != ""
-	if !generated {
-		return s.create(ctx, c, obj)
+	if obj.GetResourceVersion() != "" {
+		return nil, errors.New("resourceVersion should not be set on objects to be created")
 	}
-	for try := 1; ; try++ {
-		attempt := obj.DeepCopyObject().(registry.Object)
-		attempt.SetName(generateName(obj.GetGenerateName()))
-		result, err := s.create(ctx, c, attempt)
-		if !apierrors.IsAlreadyExists(err) {
-			return result, err
-		}
-		if try == nameTries {
-			return nil, apierrors.NewGenerateNameConflict(s.row(c).gr, attempt.GetName(), 1)
-		}
+	if c.Kind.Default != nil {
+		c.Kind.Default(obj)
 	}
+	dropDoubleOwners(c, obj)
+	obj, err := s.Fields.Create(c.Kind, obj, c.Manager)
+	if err != nil {
+		return nil, err
+	}
+	return s.createManaged(ctx, c, obj)
 }
 
 func generateName(base string) string {
@@ -51,20 +48,6 @@ func generateName(base string) string {
 		base = base[:generatedBase]
 	}
 	return base + rand.String(generatedTail)
-}
-
-func (s *Service) create(ctx context.Context, c *Call, obj registry.Object) (*Result, error) {
-	if obj.GetResourceVersion() != "" {
-		return nil, errors.New("resourceVersion should not be set on objects to be created")
-	}
-	if c.Kind.Default != nil {
-		c.Kind.Default(obj)
-	}
-	obj, err := s.Fields.Create(c.Kind, obj, c.Manager)
-	if err != nil {
-		return nil, err
-	}
-	return s.createManaged(ctx, c, obj)
 }
 
 // mayCreate is asked when a verb other than create is about to create.
@@ -75,24 +58,45 @@ func (s *Service) mayCreate(ctx context.Context, c *Call) error {
 	return s.Authorize(ctx, c, "create")
 }
 
-// createManaged stores a new object whose managedFields are in place.
+// createManaged stores a new object whose managedFields are in place. Whoever changes it, changes it once; a generated name that is
+// taken costs only what follows the name.
 func (s *Service) createManaged(ctx context.Context, c *Call, obj registry.Object) (*Result, error) {
-	s.birth(obj)
-	if c.Kind.PrepareCreate != nil {
-		c.Kind.PrepareCreate(obj)
-	}
 	req := &admission.Request{
 		Operation: admission.Create, Kind: c.Kind, Namespace: c.Namespace, Name: obj.GetName(),
 		Object: obj, User: c.User, DryRun: c.DryRun, Warn: c.Warn,
+	}
+	if err := s.Admission.Mutate(ctx, req); err != nil {
+		return nil, err
+	}
+	if req.Object.GetName() != "" || req.Object.GetGenerateName() == "" {
+		return s.createAdmitted(ctx, c, req)
+	}
+	for try := 1; ; try++ {
+		req.Name = generateName(req.Object.GetGenerateName())
+		req.Object.SetName(req.Name)
+		result, err := s.createAdmitted(ctx, c, req)
+		if !apierrors.IsAlreadyExists(err) {
+			return result, err
+		}
+		if try == nameTries {
+			return nil, apierrors.NewGenerateNameConflict(s.row(c).gr, req.Name, 1)
+		}
+	}
+}
+
+// createAdmitted takes an object that the mutating stage has passed through the others into the store.
+func (s *Service) createAdmitted(ctx context.Context, c *Call, req *admission.Request) (*Result, error) {
+	s.birth(req.Object)
+	if c.Kind.PrepareCreate != nil {
+		c.Kind.PrepareCreate(req.Object)
 	}
 	result, err := s.admitCreate(ctx, c, req)
 	req.Finish(err == nil && !c.DryRun)
 	return result, err
 }
 
-// admitCreate takes a new object through admission and validation into the store.
 func (s *Service) admitCreate(ctx context.Context, c *Call, req *admission.Request) (*Result, error) {
-	if err := s.Admission.Mutate(ctx, req); err != nil {
+	if err := s.Admission.Allocate(ctx, req); err != nil {
 		return nil, err
 	}
 	obj := req.Object

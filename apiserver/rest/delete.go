@@ -76,7 +76,7 @@ func (s *Service) remove(ctx context.Context, r *row, key string, now present, o
 	if err != nil {
 		return nil, s.raced(r, nil, err)
 	}
-	s.Admission.Removed(r.kind, now.object)
+	s.Admission.Gone(r.kind, now.object)
 	obj.SetResourceVersion(strconv.FormatInt(revision, 10))
 	return &Result{Object: obj}, nil
 }

@@ -20,6 +20,7 @@ import (
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"github.com/cuppa-project/cuppa/apiserver/admission"
 	"github.com/cuppa-project/cuppa/apiserver/codec"
 	"github.com/cuppa-project/cuppa/apiserver/patch"
 	"github.com/cuppa-project/cuppa/apiserver/registry"
@@ -59,6 +60,12 @@ func (s *Service) Serve(w http.ResponseWriter, req *http.Request, c *Call) {
 		if s.Connect == nil {
 			WriteError(w, req, apierrors.NewServiceUnavailable("this server has no way to its nodes"))
 			return
+		}
+		if c.Sub.Options != nil {
+			if err := s.admitBody(req.Context(), c, admission.Connect, c.Sub.Options(req.URL.Query(), c.Path)); err != nil {
+				WriteError(w, req, err)
+				return
+			}
 		}
 		s.Connect(w, req, c)
 		return

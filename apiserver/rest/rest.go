@@ -49,7 +49,7 @@ type Config struct {
 type Service struct {
 	Config
 	// Admission is set after New, because its plugins read through the Service.
-	Admission admission.Chain
+	Admission admission.Pipeline
 	// Connect carries the streams of pods and nodes; set after New as well. Nil: they are refused.
 	Connect func(w http.ResponseWriter, req *http.Request, c *Call)
 
@@ -214,6 +214,9 @@ type Call struct {
 	Strictness string       // Strict, Warn or Ignore
 	Warn       func(string) // adds a warning to the answer; never nil in a Service's hands
 	Path       string       // after the name, for streams: "proxy/metrics"
+
+	// admitted says that what was posted has passed admission, so that the change of the parent that follows from it need not.
+	admitted bool
 }
 
 func (c *Call) subName() string {

@@ -36,12 +36,18 @@ func posters() map[string]poster {
 
 // Post creates through a subresource and returns the server's answer.
 func (s *Service) Post(ctx context.Context, c *Call, body runtime.Object) (runtime.Object, error) {
-	if post := s.posters[c.Kind.Resource+"/"+c.Sub.Name]; post != nil {
-		return post(s, ctx, c, body)
-	}
-	if c.Sub.Into == nil {
+	post := s.posters[c.Kind.Resource+"/"+c.Sub.Name]
+	if post == nil && c.Sub.Into == nil {
 		return nil, apierrors.NewMethodNotSupported(s.row(c).gr, "create")
 	}
+	if err := s.admitBody(ctx, c, admission.Create, body); err != nil {
+		return nil, err
+	}
+	if post != nil {
+		return post(s, ctx, c, body)
+	}
+	call := *c
+	c, call.admitted = &call, true
 	if meta, ok := body.(metav1.Object); ok {
 		if err := checkName(c, meta); err != nil {
 			return nil, err
@@ -62,6 +68,18 @@ func (s *Service) Post(ctx context.Context, c *Call, body runtime.Object) (runti
 		return nil, err
 	}
 	return success(201, nil), nil
+}
+
+// admitBody takes what is posted to a subresource, or the options of a stream, through admission.
+func (s *Service) admitBody(ctx context.Context, c *Call, op admission.Operation, body runtime.Object) error {
+	req := &admission.Request{
+		Operation: op, Kind: c.Kind, Subresource: c.Sub.Name, Namespace: c.Namespace, Name: c.Name,
+		Body: body, User: c.User, DryRun: c.DryRun, Warn: c.Warn,
+	}
+	if err := s.Admission.Mutate(ctx, req); err != nil {
+		return err
+	}
+	return s.Admission.Validate(ctx, req)
 }
 
 func success(code int32, details *metav1.StatusDetails) *metav1.Status {
@@ -116,13 +134,6 @@ func (s *Service) token(ctx context.Context, c *Call, body runtime.Object) (runt
 	}
 	if faults := tokenFaults(request); len(faults) > 0 {
 		return nil, apierrors.NewInvalid(c.Sub.GVK.GroupKind(), c.Name, faults)
-	}
-	req := &admission.Request{
-		Operation: admission.Create, Kind: c.Kind, Subresource: c.Sub.Name, Namespace: c.Namespace, Name: c.Name,
-		Old: now.object, Body: request, User: c.User, DryRun: c.DryRun, Warn: c.Warn,
-	}
-	if err := s.Admission.Validate(ctx, req); err != nil {
-		return nil, err
 	}
 	private := authn.Kubernetes{Namespace: c.Namespace, Account: authn.Ref{Name: c.Name, UID: string(now.object.GetUID())}}
 	if err := s.bindToken(ctx, c, request.Spec.BoundObjectRef, &private); err != nil {

@@ -167,23 +167,41 @@ func (s *Service) tryUpdate(ctx context.Context, c *Call, now present, f change)
 		return nil, err
 	}
 	old := now.object
-	obj.SetUID(old.GetUID())
-	obj.SetCreationTimestamp(old.GetCreationTimestamp())
-	obj.SetGeneration(old.GetGeneration())
-	obj.SetSelfLink("")
+	inherit(obj, old)
 	if !managed {
+		dropDoubleOwners(c, obj)
 		if obj, err = s.Fields.Update(c.Kind, c.subName(), old, obj, c.Manager); err != nil {
 			return nil, err
 		}
 	}
-	prepare(c, obj, old)
 	req := &admission.Request{
 		Operation: admission.Update, Kind: c.Kind, Subresource: c.subName(), Namespace: c.Namespace, Name: c.Name,
 		Object: obj, Old: old, User: c.User, DryRun: c.DryRun, Warn: c.Warn,
 	}
+	if !c.admitted {
+		if err := s.Admission.Mutate(ctx, req); err != nil {
+			return nil, err
+		}
+		inherit(req.Object, old)
+	}
+	prepare(c, req.Object, old)
 	result, err := s.admitUpdate(ctx, c, now, req)
 	req.Finish(err == nil && !c.DryRun)
 	return result, err
+}
+
+// inherit gives an object what no update can change. A deletion that has begun goes on, whatever the client left out.
+func inherit(obj, old registry.Object) {
+	obj.SetUID(old.GetUID())
+	obj.SetCreationTimestamp(old.GetCreationTimestamp())
+	obj.SetGeneration(old.GetGeneration())
+	obj.SetSelfLink("")
+	if deletion := old.GetDeletionTimestamp(); deletion != nil {
+		obj.SetDeletionTimestamp(deletion)
+	}
+	if grace := old.GetDeletionGracePeriodSeconds(); grace != nil && obj.GetDeletionGracePeriodSeconds() == nil {
+		obj.SetDeletionGracePeriodSeconds(grace)
+	}
 }
 
 func prepare(c *Call, obj, old registry.Object) {
@@ -214,8 +232,10 @@ func (s *Service) checkVersion(c *Call, now present, obj registry.Object) error 
 }
 
 func (s *Service) admitUpdate(ctx context.Context, c *Call, now present, req *admission.Request) (*Result, error) {
-	if err := s.Admission.Mutate(ctx, req); err != nil {
-		return nil, err
+	if !c.admitted {
+		if err := s.Admission.Allocate(ctx, req); err != nil {
+			return nil, err
+		}
 	}
 	obj := req.Object
 	validate := c.Kind.ValidateUpdate
@@ -228,8 +248,10 @@ func (s *Service) admitUpdate(ctx context.Context, c *Call, now present, req *ad
 		}
 	}
 	warn(c, obj, now.object)
-	if err := s.Admission.Validate(ctx, req); err != nil {
-		return nil, err
+	if !c.admitted {
+		if err := s.Admission.Validate(ctx, req); err != nil {
+			return nil, err
+		}
 	}
 	return s.storeChanged(ctx, c, now, obj)
 }

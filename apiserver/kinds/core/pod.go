@@ -34,7 +34,7 @@ func pods() *registry.Kind {
 		Cells:            meta.Cells(podCells),
 		GracefulDelete:   podGrace,
 		Subresources: []registry.Subresource{
-			{Name: "attach", GVK: coreKind("PodAttachOptions"), Verbs: []string{"create", "get"}, Connect: true},
+			{Name: "attach", GVK: coreKind("PodAttachOptions"), Verbs: []string{"create", "get"}, Connect: true, Options: attachOptions},
 			{
 				Name:  "binding",
 				GVK:   coreKind("Binding"),
@@ -57,9 +57,9 @@ func pods() *registry.Kind {
 				Verbs: []string{"create"},
 				New:   func() runtime.Object { return &policyv1.Eviction{} },
 			},
-			{Name: "exec", GVK: coreKind("PodExecOptions"), Verbs: []string{"create", "get"}, Connect: true},
+			{Name: "exec", GVK: coreKind("PodExecOptions"), Verbs: []string{"create", "get"}, Connect: true, Options: execOptions},
 			{Name: "log", Verbs: []string{"get"}, Connect: true},
-			{Name: "portforward", GVK: coreKind("PodPortForwardOptions"), Verbs: []string{"create", "get"}, Connect: true},
+			{Name: "portforward", GVK: coreKind("PodPortForwardOptions"), Verbs: []string{"create", "get"}, Connect: true, Options: forwardOptions},
 			{
 				Name:           "status",
 				Verbs:          meta.StatusVerbs(),
