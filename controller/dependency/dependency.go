@@ -28,14 +28,14 @@ func New(deps loop.Deps) run.Func {
 	return loop.Run(loop.Config{Name: "dependency", Deps: deps, Reconcile: c.reconcile, Watch: c.watch})
 }
 
-// watch enqueues a project's namespace whenever one of its pods changes in a way that a condition could notice.
+// watch enqueues a project whenever one of its pods changes in a way that a condition could notice.
 func (c controller) watch(ctx context.Context, enqueue func(loop.Key)) error {
 	return kube.Watch(ctx, c.Cluster, kube.Pods, func(old, new *corev1.Pod) {
 		if new == nil || new.Labels[api.LabelProject] == "" {
 			return
 		}
 		if old == nil || state(old) != state(new) || gated(old) != gated(new) {
-			enqueue(loop.Key{Name: new.Namespace})
+			enqueue(loop.Key{Namespace: new.Namespace, Name: new.Labels[api.LabelProject]})
 		}
 	})
 }
@@ -45,7 +45,7 @@ func gated(pod *corev1.Pod) bool {
 }
 
 func (c controller) reconcile(ctx context.Context, key loop.Key) (time.Duration, error) {
-	pods := kube.List[*corev1.Pod](c.Cluster, kube.Pods, key.Name, nil)
+	pods := kube.By[*corev1.Pod](c.Cluster, kube.Pods, kube.ByLabel, kube.LabelKey(key.Namespace, api.LabelProject, key.Name))
 	var errs []error
 	for _, pod := range pods {
 		if !gated(pod) || pod.DeletionTimestamp != nil {

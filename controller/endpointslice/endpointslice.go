@@ -66,39 +66,47 @@ func sameEndpoint(old, new *corev1.Pod) bool {
 }
 
 func (c controller) enqueueServices(old, new *corev1.Pod, enqueue func(loop.Key)) {
-	pod := new
-	if pod == nil {
-		pod = old
-	}
-	for _, svc := range kube.List[*corev1.Service](c.Cluster, kube.Services, pod.Namespace, nil) {
-		selector := labels.Set(svc.Spec.Selector).AsSelectorPreValidated()
-		for _, p := range []*corev1.Pod{old, new} {
-			if p != nil && len(svc.Spec.Selector) > 0 && selector.Matches(labels.Set(p.Labels)) {
+	for _, p := range []*corev1.Pod{old, new} {
+		if p == nil {
+			continue
+		}
+		for _, svc := range kube.Selecting[*corev1.Service](c.Cluster, kube.Services, p.Namespace, p.Labels) {
+			if labels.SelectorFromSet(svc.Spec.Selector).Matches(labels.Set(p.Labels)) {
 				enqueue(loop.KeyOf(svc))
-				break
 			}
 		}
 	}
 }
 
 func (c controller) reconcile(ctx context.Context, key loop.Key) (time.Duration, error) {
-	own := labels.Set{discoveryv1.LabelServiceName: key.Name, discoveryv1.LabelManagedBy: managedBy}.AsSelectorPreValidated()
-	existing := kube.List[*discoveryv1.EndpointSlice](c.Cluster, kube.EndpointSlices, key.Namespace, own)
 	svc, ok := kube.Get[*corev1.Service](c.Cluster, kube.Services, key.Namespace, key.Name)
 	if !ok || svc.DeletionTimestamp != nil {
 		return 0, nil // garbage collection removes the slices
 	}
 	if len(svc.Spec.Selector) == 0 || svc.Spec.Type == corev1.ServiceTypeExternalName {
-		return 0, c.apply(ctx, svc, Plan{Delete: existing})
+		return 0, nil // the slices are somebody else's from now on, also those that were made here: their endpoints can be carried over
 	}
-	return 0, c.apply(ctx, svc, Decide(svc, kube.List[*corev1.Pod](c.Cluster, kube.Pods, key.Namespace, nil), existing, c.zones()))
+	var existing []*discoveryv1.EndpointSlice
+	for _, s := range kube.By[*discoveryv1.EndpointSlice](c.Cluster, kube.EndpointSlices, kube.ByService, key.Namespace+"/"+key.Name) {
+		if s.Labels[discoveryv1.LabelManagedBy] == managedBy {
+			existing = append(existing, s)
+		}
+	}
+	pods := kube.Labelled[*corev1.Pod](c.Cluster, kube.Pods, kube.ByLabel, key.Namespace, labels.SelectorFromSet(svc.Spec.Selector))
+	return 0, c.apply(ctx, svc, Decide(svc, pods, existing, c.zones(pods)))
 }
 
-func (c controller) zones() map[string]string {
+// zones are the zones of the pods' nodes.
+func (c controller) zones(pods []*corev1.Pod) map[string]string {
 	out := map[string]string{}
-	for _, node := range kube.List[*corev1.Node](c.Cluster, kube.Nodes, "", nil) {
-		if zone := node.Labels[corev1.LabelTopologyZone]; zone != "" {
-			out[node.Name] = zone
+	for _, pod := range pods {
+		name := pod.Spec.NodeName
+		if _, known := out[name]; known || name == "" {
+			continue
+		}
+		out[name] = ""
+		if node, ok := kube.Get[*corev1.Node](c.Cluster, kube.Nodes, "", name); ok {
+			out[name] = node.Labels[corev1.LabelTopologyZone]
 		}
 	}
 	return out

@@ -1,20 +1,18 @@
 // Package garbage deletes objects whose owners are gone, and carries out foreground and orphan deletion.
 //
-// graph.go knows who owns whom; plan.go decides for one object; this file reads and writes. An owner counts as gone only when the
-// server itself says so, never because memory does not show it yet.
+// graph.go says which change makes which object worth a look; plan.go decides for one object; this file reads and writes. Who owns what is
+// asked of the memory's index by owner, which is never behind. An owner counts as gone only when the server itself says so, never because
+// memory does not show it.
 package garbage
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/cuppa-project/cuppa/controller/loop"
 	"github.com/cuppa-project/cuppa/internal/run"
@@ -23,42 +21,18 @@ import (
 
 type controller struct {
 	loop.Deps
-	graph     *graph
-	resources map[schema.GroupKind]kube.Resource // filled by watch, before any reconcile
+	served  served
+	enqueue func(loop.Key) // set by watch, before any reconcile
 }
 
 // New returns the controller as a long-lived part.
 func New(deps loop.Deps) run.Func {
-	c := &controller{Deps: deps, graph: newGraph(), resources: map[schema.GroupKind]kube.Resource{}}
+	c := &controller{Deps: deps}
 	return loop.Run(loop.Config{Name: "garbage", Deps: deps, Reconcile: c.reconcile, Watch: c.watch, Workers: 8})
 }
 
-func (c *controller) watch(ctx context.Context, enqueue func(loop.Key)) error {
-	resources, err := c.Cluster.Resources(ctx)
-	if err != nil {
-		return err
-	}
-	for _, res := range resources {
-		c.resources[schema.GroupKind{Group: res.Group, Kind: res.Kind}] = res
-	}
-	for _, res := range resources {
-		key := func(obj kube.Object) loop.Key {
-			return loop.Key{Namespace: obj.GetNamespace(), Name: obj.GetName(), Resource: res.GroupVersionResource}
-		}
-		err := c.Cluster.Source(res.GroupVersionResource).Watch(ctx, func(e kube.Event) {
-			for _, k := range c.graph.change(key, e) {
-				enqueue(k)
-			}
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 func (c *controller) reconcile(ctx context.Context, key loop.Key) (time.Duration, error) {
-	obj := c.Cluster.Source(key.Resource).Get(key.Namespace, key.Name)
+	obj := c.Cluster.Metadata(key.Resource).Get(key.Namespace, key.Name)
 	if obj == nil {
 		return 0, nil
 	}
@@ -93,20 +67,14 @@ func (c *controller) reconcile(ctx context.Context, key loop.Key) (time.Duration
 
 // owner finds out how an owner stands, asking the server when memory does not know it.
 func (c *controller) owner(ctx context.Context, namespace string, ref metav1.OwnerReference) (ownerState, error) {
-	gv, err := schema.ParseGroupVersion(ref.APIVersion)
-	if err != nil {
+	key, ok := c.served.owner(namespace, ref)
+	if !ok {
 		return solid, nil // an owner nobody can name is nobody's reason to delete
 	}
-	res, ok := c.resources[schema.GroupKind{Group: gv.Group, Kind: ref.Kind}]
-	if !ok {
-		return solid, nil
-	}
-	if !res.Namespaced {
-		namespace = ""
-	}
-	obj := c.Cluster.Source(res.GroupVersionResource).Get(namespace, ref.Name)
+	obj := c.Cluster.Metadata(key.Resource).Get(key.Namespace, key.Name)
 	if obj == nil || obj.GetUID() != ref.UID {
-		obj, err = c.Cluster.Live(ctx, res.GroupVersionResource, namespace, ref.Name)
+		var err error
+		obj, err = c.Cluster.Live(ctx, key.Resource, key.Namespace, key.Name)
 		if apierrors.IsNotFound(err) {
 			return absent, nil
 		}
@@ -145,24 +113,21 @@ func (c *controller) orphan(ctx context.Context, key loop.Key, owner kube.Object
 	return c.dropFinalizer(ctx, key, owner, metav1.FinalizerOrphanDependents)
 }
 
+// foreground lets the owner go when no dependent holds it back. Those that are not on their way yet are judged under their own keys.
 func (c *controller) foreground(ctx context.Context, key loop.Key, owner kube.Object) error {
-	blocking := 0
-	var errs []error
+	blocking := false
 	for _, d := range c.dependents(owner) {
 		for _, ref := range d.obj.GetOwnerReferences() {
-			if ref.UID == owner.GetUID() && ref.BlockOwnerDeletion != nil && *ref.BlockOwnerDeletion {
-				blocking++
-			}
+			blocking = blocking || ref.UID == owner.GetUID() && ref.BlockOwnerDeletion != nil && *ref.BlockOwnerDeletion
 		}
 		if d.obj.GetDeletionTimestamp() == nil {
-			_, err := c.reconcile(ctx, d.key)
-			errs = append(errs, err)
+			c.enqueue(d.key)
 		}
 	}
-	if blocking == 0 {
-		errs = append(errs, c.dropFinalizer(ctx, key, owner, metav1.FinalizerDeleteDependents))
+	if blocking {
+		return nil
 	}
-	return errors.Join(errs...)
+	return c.dropFinalizer(ctx, key, owner, metav1.FinalizerDeleteDependents)
 }
 
 // dependent is an object with the key it is reconciled by.
@@ -171,18 +136,16 @@ type dependent struct {
 	obj kube.Object
 }
 
-// dependents finds what an owner owns in memory itself. The graph is told of each resource by a queue of its own, and may not know yet of
-// an object that is older than its owner's deletion.
+// dependents finds what an owner owns.
 func (c *controller) dependents(owner kube.Object) []dependent {
 	var out []dependent
-	for _, res := range c.resources {
+	for _, res := range c.served.all() {
 		if !res.Namespaced && owner.GetNamespace() != "" {
 			continue // what is in a namespace owns nothing outside it
 		}
-		for _, obj := range c.Cluster.Source(res.GroupVersionResource).List(owner.GetNamespace(), labels.Everything()) {
-			if slices.ContainsFunc(obj.GetOwnerReferences(), func(ref metav1.OwnerReference) bool { return ref.UID == owner.GetUID() }) {
-				key := loop.Key{Namespace: obj.GetNamespace(), Name: obj.GetName(), Resource: res.GroupVersionResource}
-				out = append(out, dependent{key, obj})
+		for _, obj := range c.Cluster.Metadata(res.GroupVersionResource).By(kube.ByOwner, string(owner.GetUID())) {
+			if owner.GetNamespace() == "" || obj.GetNamespace() == owner.GetNamespace() {
+				out = append(out, dependent{keyOf(res, obj), obj})
 			}
 		}
 	}

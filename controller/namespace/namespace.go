@@ -37,25 +37,30 @@ func (c controller) watch(ctx context.Context, enqueue func(loop.Key)) error {
 	if err != nil {
 		return err
 	}
-	resources, err := c.Cluster.Resources(ctx)
-	if err != nil {
-		return err
-	}
-	for _, res := range resources {
-		if !res.Namespaced {
-			continue
-		}
-		// The last object to go decides when the namespace may.
-		err := c.Cluster.Source(res.GroupVersionResource).Watch(ctx, func(e kube.Event) {
-			if e.New == nil && c.ending(e.Old.GetNamespace()) {
-				enqueue(loop.Key{Name: e.Old.GetNamespace()})
+	known := map[kube.Resource]bool{} // of the one goroutine that follows
+	return c.Cluster.FollowResources(ctx, func(now []kube.Resource) {
+		before := known
+		known = map[kube.Resource]bool{}
+		for _, res := range now {
+			known[res] = res.Namespaced
+			if res.Namespaced && !before[res] {
+				c.follow(ctx, res, enqueue)
 			}
-		})
-		if err != nil {
-			return err
 		}
+	})
+}
+
+// follow looks at a namespace again when an object of the resource goes: the last one decides when the namespace may. A watch that cannot
+// be had costs only time: a namespace that is not empty is looked at now and then anyway.
+func (c controller) follow(ctx context.Context, res kube.Resource, enqueue func(loop.Key)) {
+	err := c.Cluster.Metadata(res.GroupVersionResource).Watch(ctx, func(e kube.Event) {
+		if e.New == nil && c.ending(e.Old.GetNamespace()) {
+			enqueue(loop.Key{Name: e.Old.GetNamespace()})
+		}
+	})
+	if err != nil && ctx.Err() == nil {
+		c.Logger.Debug("resource not followed", "resource", res.GroupResource().String(), "err", err)
 	}
-	return nil
 }
 
 func (c controller) ending(name string) bool {
@@ -95,8 +100,9 @@ func (c controller) empty(ctx context.Context, namespace string) (left int, err 
 		if !res.Namespaced {
 			continue
 		}
+		source := c.Cluster.Metadata(res.GroupVersionResource)
 		var todo []kube.Object
-		for _, obj := range c.Cluster.Source(res.GroupVersionResource).List(namespace, labels.Everything()) {
+		for _, obj := range source.List(namespace, labels.Everything()) {
 			if obj.GetDeletionTimestamp() == nil {
 				todo = append(todo, obj)
 			}
@@ -109,7 +115,7 @@ func (c controller) empty(ctx context.Context, namespace string) (left int, err 
 			}
 			return nil
 		}))
-		left += len(c.Cluster.Source(res.GroupVersionResource).List(namespace, labels.Everything()))
+		left += len(source.List(namespace, labels.Everything()))
 	}
 	return left, errors.Join(errs...)
 }

@@ -5,12 +5,9 @@
 package nodelifecycle
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"sync"
 	"time"
 
@@ -18,7 +15,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/cuppa-project/cuppa/controller/loop"
 	"github.com/cuppa-project/cuppa/internal/run"
@@ -29,7 +25,6 @@ type controller struct {
 	loop.Deps
 	mu    sync.Mutex
 	heard map[string]heard
-	pods  map[string]map[types.UID]*corev1.Pod // by node: looking through all pods for each of a node's would cost pods squared
 }
 
 // heard is a node's last sign of life and when it was first seen here.
@@ -40,7 +35,7 @@ type heard struct {
 
 // New returns the controller as a long-lived part.
 func New(deps loop.Deps) run.Func {
-	c := &controller{Deps: deps, heard: map[string]heard{}, pods: map[string]map[types.UID]*corev1.Pod{}}
+	c := &controller{Deps: deps, heard: map[string]heard{}}
 	return loop.Run(loop.Config{Name: "nodelifecycle", Deps: deps, Reconcile: c.reconcile, Watch: c.watch})
 }
 
@@ -55,7 +50,6 @@ func (c *controller) watch(ctx context.Context, enqueue func(loop.Key)) error {
 		return err
 	}
 	return kube.Watch(ctx, c.Cluster, kube.Pods, func(old, new *corev1.Pod) {
-		c.place(old, new)
 		// A pod that has just been bound may be on a node that is tainted, or gone.
 		if new != nil && new.Spec.NodeName != "" && (old == nil || old.Spec.NodeName == "") {
 			enqueue(loop.Key{Name: new.Spec.NodeName})
@@ -63,39 +57,8 @@ func (c *controller) watch(ctx context.Context, enqueue func(loop.Key)) error {
 	})
 }
 
-// place keeps the list of each node's pods.
-func (c *controller) place(old, new *corev1.Pod) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if old != nil && old.Spec.NodeName != "" {
-		on := c.pods[old.Spec.NodeName]
-		delete(on, old.UID)
-		if len(on) == 0 {
-			delete(c.pods, old.Spec.NodeName)
-		}
-	}
-	if new == nil || new.Spec.NodeName == "" {
-		return
-	}
-	if c.pods[new.Spec.NodeName] == nil {
-		c.pods[new.Spec.NodeName] = map[types.UID]*corev1.Pod{}
-	}
-	c.pods[new.Spec.NodeName][new.UID] = new
-}
-
-// podsOn returns a node's pods, in the order of their names.
-func (c *controller) podsOn(node string) []*corev1.Pod {
-	c.mu.Lock()
-	pods := slices.Collect(maps.Values(c.pods[node]))
-	c.mu.Unlock()
-	slices.SortFunc(pods, func(a, b *corev1.Pod) int {
-		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
-	})
-	return pods
-}
-
 func (c *controller) reconcile(ctx context.Context, key loop.Key) (time.Duration, error) {
-	pods := c.podsOn(key.Name)
+	pods := kube.By[*corev1.Pod](c.Cluster, kube.Pods, kube.ByNode, key.Name)
 	node, ok := kube.Get[*corev1.Node](c.Cluster, kube.Nodes, "", key.Name)
 	if !ok {
 		return 0, c.orphans(ctx, key.Name, pods)

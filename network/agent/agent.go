@@ -97,7 +97,7 @@ func New(cfg Config) (*Agent, error) {
 		return nil, fmt.Errorf("open network agent: %w", err)
 	}
 	a := &Agent{
-		cfg: cfg, synced: make(chan struct{}), proxy: p, ports: localport.New(localport.Config{NS: cfg.NS, Log: cfg.Log}), index: newIndex(), known: newKnown(), chosen: newChosen(),
+		cfg: cfg, synced: make(chan struct{}), proxy: p, ports: localport.New(localport.Config{NS: cfg.NS, Log: cfg.Log}), index: newIndex(cfg.Cluster), known: newKnown(), chosen: newChosen(),
 		events: events.New(events.Config{Cluster: cfg.Cluster, Component: "cuppa-network", Host: cfg.NodeName, Logger: cfg.Log}),
 	}
 	a.status = newStatusWriter(cfg, a.events)
@@ -144,7 +144,7 @@ func (a *Agent) Synced() <-chan struct{} { return a.synced }
 
 // loop carries over what changes.
 func (a *Agent) loop(ctx context.Context) error {
-	if err := a.index.watch(ctx, a.cfg.Cluster); err != nil {
+	if err := a.index.watch(ctx); err != nil {
 		return fmt.Errorf("watch Services: %w", err)
 	}
 	if ctx.Err() != nil {

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"slices"
+	"strings"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -11,25 +12,21 @@ import (
 	"github.com/cuppa-project/cuppa/kube"
 )
 
-// index holds Services with their slices, and which of them changed since they were last taken. Its watchers only enter; the loop does the work.
+// index is which Services changed since they were last taken. Its watchers only enter names; what a Service and its slices are is read from the
+// cluster's memory when the loop does the work.
 type index struct {
-	wake chan struct{} // holds a token while there is something to take
+	cluster kube.Cluster
+	wake    chan struct{} // holds a token while there is something to take
 
 	mu       sync.Mutex
-	services map[string]*corev1.Service
-	slices   map[string]map[string]*discoveryv1.EndpointSlice // by Service, by slice
-	nodes    map[string]*corev1.Node
 	dirty    map[string]bool
 	pods     bool // host ports changed
 	names    bool // the DNS server has lost its zone
 	nodesNew bool
 }
 
-func newIndex() *index {
-	return &index{
-		wake: make(chan struct{}, 1), services: map[string]*corev1.Service{}, slices: map[string]map[string]*discoveryv1.EndpointSlice{},
-		nodes: map[string]*corev1.Node{}, dirty: map[string]bool{},
-	}
+func newIndex(cluster kube.Cluster) *index {
+	return &index{cluster: cluster, wake: make(chan struct{}, 1), dirty: map[string]bool{}}
 }
 
 // observed is one Service as it is now.
@@ -47,7 +44,8 @@ type batch struct {
 }
 
 // watch fills the index and keeps it up to date until ctx ends. It returns once everything there is has been entered.
-func (x *index) watch(ctx context.Context, c kube.Cluster) error {
+func (x *index) watch(ctx context.Context) error {
+	c := x.cluster
 	if err := kube.Watch(ctx, c, kube.Nodes, x.node); err != nil {
 		return err
 	}
@@ -60,36 +58,20 @@ func (x *index) watch(ctx context.Context, c kube.Cluster) error {
 func (x *index) service(old, now *corev1.Service) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	switch {
-	case now != nil:
-		key := now.Namespace + "/" + now.Name
-		x.services[key] = now
-		x.touch(key)
-	case old != nil:
-		key := old.Namespace + "/" + old.Name
-		delete(x.services, key)
-		x.touch(key)
+	if now == nil {
+		now = old
 	}
+	x.touch(now.Namespace + "/" + now.Name)
 }
 
 func (x *index) slice(old, now *discoveryv1.EndpointSlice) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if old != nil {
-		if key := owner(old); key != "" {
-			delete(x.slices[key], old.Name)
-			if len(x.slices[key]) == 0 {
-				delete(x.slices, key)
-			}
-			x.touch(key)
+	for _, s := range []*discoveryv1.EndpointSlice{old, now} {
+		if s == nil {
+			continue
 		}
-	}
-	if now != nil {
-		if key := owner(now); key != "" {
-			if x.slices[key] == nil {
-				x.slices[key] = map[string]*discoveryv1.EndpointSlice{}
-			}
-			x.slices[key][now.Name] = now
+		if key := owner(s); key != "" {
 			x.touch(key)
 		}
 	}
@@ -105,19 +87,12 @@ func owner(s *discoveryv1.EndpointSlice) string {
 }
 
 func (x *index) node(old, now *corev1.Node) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
 	// Nodes report often; only their addresses matter here.
 	if old != nil && now != nil && slices.Equal(old.Status.Addresses, now.Status.Addresses) {
-		x.nodes[now.Name] = now
 		return
 	}
-	if old != nil {
-		delete(x.nodes, old.Name)
-	}
-	if now != nil {
-		x.nodes[now.Name] = now
-	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
 	x.nodesNew = true
 	x.signal()
 }
@@ -152,70 +127,45 @@ func (x *index) touchNames() {
 
 // touchAll has everything looked at again.
 func (x *index) touchAll() {
+	services := kube.List[*corev1.Service](x.cluster, kube.Services, "", nil)
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	for key := range x.services {
-		x.dirty[key] = true
+	for _, s := range services {
+		x.dirty[s.Namespace+"/"+s.Name] = true
 	}
 	x.nodesNew = true
 	x.signal()
 }
 
-// take returns what changed since the last call.
+// take returns what changed since the last call, as it is now.
 func (x *index) take() batch {
 	x.mu.Lock()
-	defer x.mu.Unlock()
 	b := batch{services: make(map[string]observed, len(x.dirty)), pods: x.pods, names: x.names}
-	for key := range x.dirty {
+	dirty, nodesNew := x.dirty, x.nodesNew
+	x.dirty, x.pods, x.names, x.nodesNew = map[string]bool{}, false, false, false
+	x.mu.Unlock()
+	for key := range dirty {
 		b.services[key] = x.observe(key)
 	}
-	if x.nodesNew {
-		b.nodes = []*corev1.Node{}
-		for _, n := range x.nodes {
-			b.nodes = append(b.nodes, n)
-		}
-		slices.SortFunc(b.nodes, func(a, b *corev1.Node) int { return compareStrings(a.Name, b.Name) })
+	if nodesNew {
+		b.nodes = kube.List[*corev1.Node](x.cluster, kube.Nodes, "", nil)
 	}
-	x.dirty, x.pods, x.names, x.nodesNew = map[string]bool{}, false, false, false
 	return b
 }
 
-// get returns Services as they are now.
-func (x *index) get(keys []string) map[string]observed {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	all := map[string]observed{}
-	for _, key := range keys {
-		all[key] = x.observe(key)
-	}
-	return all
-}
-
+// observe returns a Service as it is now.
 func (x *index) observe(key string) observed {
-	o := observed{service: x.services[key]}
-	for _, s := range x.slices[key] {
-		o.slices = append(o.slices, s)
-	}
-	slices.SortFunc(o.slices, func(a, b *discoveryv1.EndpointSlice) int { return compareStrings(a.Name, b.Name) })
+	namespace, name, _ := strings.Cut(key, "/")
+	o := observed{slices: kube.By[*discoveryv1.EndpointSlice](x.cluster, kube.EndpointSlices, kube.ByService, key)}
+	o.service, _ = kube.Get[*corev1.Service](x.cluster, kube.Services, namespace, name)
 	return o
-}
-
-func compareStrings(a, b string) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
 
 // all returns every Service as it is now.
 func (x *index) all() map[string]observed {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	all := make(map[string]observed, len(x.services))
-	for key := range x.services {
+	all := map[string]observed{}
+	for _, s := range kube.List[*corev1.Service](x.cluster, kube.Services, "", nil) {
+		key := s.Namespace + "/" + s.Name
 		all[key] = x.observe(key)
 	}
 	return all

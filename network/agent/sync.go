@@ -38,13 +38,13 @@ func (a *Agent) sync(ctx context.Context, b batch) (again bool) {
 	}
 	for key := range k.unsynced {
 		if _, there := b.services[key]; !there {
-			b.services[key] = a.index.get([]string{key})[key]
+			b.services[key] = a.index.observe(key)
 		}
 	}
 	clear(k.unsynced)
 	moved := a.syncPorts(b)
-	for key, o := range a.index.get(moved) {
-		b.services[key] = o
+	for _, key := range moved {
+		b.services[key] = a.index.observe(key)
 	}
 	again = a.syncProxy(b) || again
 	again = a.syncNames(ctx, b) || again
