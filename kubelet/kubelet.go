@@ -148,8 +148,12 @@ func (k *Kubelet) server(pool *podworker.Pool) (*server.Server, error) {
 // evictions gives up pods when they, or the node, use too much.
 func (k *Kubelet) evictions(deps *podworker.Deps, pool *podworker.Pool) *evict.Watcher {
 	return &evict.Watcher{Config: evict.Config{
-		Pods: pool.Pods, Volume: deps.Volumes.Usage, End: pool.End, Least: node.LeastMemory, Logger: k.config.Logger,
+		Pods: pool.Pods, End: pool.End, Least: node.LeastMemory, Logger: k.config.Logger,
 		Memory: k.memoryOfPods,
+		Volume: func(ctx context.Context, uid types.UID, name string) (int64, error) {
+			used, err := deps.Volumes.Usage(ctx, uid, name)
+			return used.Bytes, err
+		},
 		Available: func() int64 {
 			_, available := node.Memory()
 			return available

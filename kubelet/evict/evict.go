@@ -97,10 +97,10 @@ func bytes(n int64) string { return resource.NewQuantity(n, resource.BinarySI).S
 // Config is what a Watcher needs.
 type Config struct {
 	Pods      func() []*corev1.Pod
-	Volume    func(uid types.UID, name string) (int64, error)        // bytes in an emptyDir
-	Memory    func(ctx context.Context) (map[types.UID]int64, error) // bytes each pod uses
-	Available func() int64                                           // memory that is left on the node
-	Least     int64                                                  // below this the node is short of memory
+	Volume    func(ctx context.Context, uid types.UID, name string) (int64, error) // bytes in an emptyDir
+	Memory    func(ctx context.Context) (map[types.UID]int64, error)               // bytes each pod uses
+	Available func() int64                                                         // memory that is left on the node
+	Least     int64                                                                // below this the node is short of memory
 	End       func(uid types.UID, outcome podworker.Outcome)
 	Logger    *slog.Logger
 }
@@ -147,7 +147,7 @@ func (w *Watcher) measure(ctx context.Context, short bool) []Usage {
 			if v.EmptyDir == nil || v.EmptyDir.SizeLimit == nil || v.EmptyDir.Medium != corev1.StorageMediumDefault {
 				continue // memory is limited by its mount
 			}
-			if used, err := w.Volume(pod.UID, v.Name); err == nil {
+			if used, err := w.Volume(ctx, pod.UID, v.Name); err == nil {
 				u.Volumes[v.Name] = used
 			}
 		}

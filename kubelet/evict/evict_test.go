@@ -63,7 +63,7 @@ func TestWatcher(t *testing.T) {
 		finished.Status.Phase = corev1.PodSucceeded
 		w := &evict.Watcher{Config: evict.Config{
 			Pods:      func() []*corev1.Pod { return []*corev1.Pod{pod("big", "0", 0), finished} },
-			Volume:    func(types.UID, string) (int64, error) { return 5 << 20, nil },
+			Volume:    func(context.Context, types.UID, string) (int64, error) { return 5 << 20, nil },
 			Available: func() int64 { return 1000 }, Least: 100,
 			End:    func(uid types.UID, o podworker.Outcome) { ended[uid] = o },
 			Logger: slog.New(slog.DiscardHandler),

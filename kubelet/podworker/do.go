@@ -123,7 +123,7 @@ func refreshVolumes(ctx context.Context, w *Worker, in Input, _ Action) func(*Me
 }
 
 func unmountVolumes(ctx context.Context, w *Worker, in Input, _ Action) func(*Memory) {
-	if err := w.deps.Volumes.TearDown(w.key.UID); err != nil {
+	if err := w.deps.Volumes.TearDown(ctx, w.key.UID); err != nil {
 		w.deps.Logger.Warn("cannot take down volumes", "pod", w.name(), "err", err)
 		pause(ctx, firstRetry)
 		return nil
@@ -224,7 +224,7 @@ func (w *Worker) replaced(ctx context.Context) bool {
 }
 
 func clean(ctx context.Context, w *Worker, _ Input, _ Action) func(*Memory) {
-	err := errors.Join(w.deps.Volumes.Remove(w.key.UID), os.RemoveAll(w.deps.Node.LogDir(w.key)))
+	err := errors.Join(w.deps.Volumes.Remove(ctx, w.key.UID), os.RemoveAll(w.deps.Node.LogDir(w.key)))
 	if err != nil {
 		w.deps.Logger.Warn("cannot remove the pod's directories", "pod", w.name(), "err", err)
 		pause(ctx, lastSandbox)

@@ -1,6 +1,7 @@
 package volume_test
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -39,7 +40,7 @@ func TestTearDownSparesMounts(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = unix.Unmount(inner, unix.MNT_DETACH) })
-	if err := b.Remove("u"); err != nil {
+	if err := b.Remove(t.Context(), "u"); err != nil {
 		t.Errorf("take down: %v", err)
 	}
 	if _, err := os.Stat(filepath.Join(precious, "treasure")); err != nil {
@@ -61,7 +62,7 @@ func TestSubPathsOfOddKinds(t *testing.T) {
 	if _, err := b.SetUp(t.Context(), pod, environ.Facts{}); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = b.TearDown("u") })
+	t.Cleanup(func() { _ = b.TearDown(context.Background(), "u") })
 	dir := b.hostPath(t, pod, corev1.VolumeMount{})
 	for _, err := range []error{
 		unix.Mkfifo(dir+"/fifo", 0o666), unix.Mknod(dir+"/dev", unix.S_IFCHR|0o666, int(unix.Mkdev(1, 5))),

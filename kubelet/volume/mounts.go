@@ -75,9 +75,13 @@ func (k *Keeper) messageFile(in MountInput) (string, error) {
 }
 
 func (k *Keeper) mount(in MountInput, v *corev1.Volume, m *corev1.VolumeMount, index int) (*runtimeapi.Mount, error) {
+	kind, err := k.rowOf(v)
+	if err != nil {
+		return nil, err
+	}
 	out := &runtimeapi.Mount{
 		ContainerPath: m.MountPath,
-		Readonly:      m.ReadOnly || mirrorsAPI(v),
+		Readonly:      m.ReadOnly || kind.mirrors,
 		Propagation:   propagation(m.MountPropagation),
 	}
 	if !filepath.IsAbs(out.ContainerPath) {
@@ -95,7 +99,7 @@ func (k *Keeper) mount(in MountInput, v *corev1.Volume, m *corev1.VolumeMount, i
 		out.Image = &runtimeapi.ImageSpec{Image: in.Images[v.Name], UserSpecifiedImage: v.Image.Reference}
 		return out, nil
 	}
-	out.HostPath = k.path(in.Pod, v)
+	out.HostPath = k.record(in.Pod.UID, v, kind).Path
 	if sub == "" {
 		return out, nil
 	}
@@ -108,18 +112,6 @@ func (k *Keeper) mount(in MountInput, v *corev1.Volume, m *corev1.VolumeMount, i
 	}
 	out.HostPath = target
 	return out, nil
-}
-
-// path is where a volume is on the host.
-func (k *Keeper) path(pod *corev1.Pod, v *corev1.Volume) string {
-	switch {
-	case v.HostPath != nil:
-		return v.HostPath.Path
-	case v.EmptyDir != nil:
-		return k.emptyDir(pod.UID, v.Name)
-	default:
-		return k.mirror(pod.UID, v.Name)
-	}
 }
 
 func propagation(mode *corev1.MountPropagationMode) runtimeapi.MountPropagation {

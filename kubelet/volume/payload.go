@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/cuppa-project/cuppa/internal/errkind"
+	"github.com/cuppa-project/cuppa/internal/mount"
 	"github.com/cuppa-project/cuppa/kubelet/environ"
 )
 
@@ -19,14 +20,26 @@ type file struct {
 	uid  *int64
 }
 
-// write brings one volume up to date and returns when its tokens are due again.
-func (k *Keeper) write(ctx context.Context, pod *corev1.Pod, v *corev1.Volume, facts environ.Facts) (time.Time, error) {
-	b := builder{keeper: k, pod: pod, facts: facts, files: map[string]file{}}
-	if err := b.volume(ctx, v); err != nil {
+// mirror is the driver of volumes that show what is in the API.
+type mirror struct {
+	unstaged
+	keeper *Keeper
+}
+
+func newMirror(k *Keeper) Driver { return mirror{keeper: k} }
+
+// Publish brings the files up to date, all at once, and returns when the tokens among them are due again.
+func (m mirror) Publish(ctx context.Context, v Request) (time.Time, error) {
+	b := builder{keeper: m.keeper, pod: v.Pod, facts: v.Facts, files: map[string]file{}}
+	if err := b.volume(ctx, v.Spec); err != nil {
 		return time.Time{}, err
 	}
-	return b.due, publish(k.mirror(pod.UID, v.Name), b.files, fsGroup(pod))
+	return b.due, publish(v.Path, b.files, fsGroup(v.Pod), m.keeper.step)
 }
+
+func (m mirror) Unpublish(_ context.Context, r Record) error { return m.keeper.clear(r.Path) }
+
+func (mirror) Usage(_ context.Context, r Record) (mount.Used, error) { return mount.Usage(r.Path) }
 
 type builder struct {
 	keeper *Keeper

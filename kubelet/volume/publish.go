@@ -16,8 +16,8 @@ const (
 	dataLinkNew = "..data_tmp"
 )
 
-// publish makes dir hold exactly files. Nothing is touched if it does already.
-func publish(dir string, files map[string]file, group *int64) error {
+// publish makes dir hold exactly files. Nothing is touched if it does already. It calls step before each step that a reader might see.
+func publish(dir string, files map[string]file, group *int64, step func(string)) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
@@ -36,17 +36,21 @@ func publish(dir string, files map[string]file, group *int64) error {
 		_ = os.RemoveAll(fresh)
 		return err
 	}
+	step("link")
 	link := filepath.Join(dir, dataLinkNew)
 	_ = os.Remove(link)
 	if err := os.Symlink(filepath.Base(fresh), link); err != nil {
 		return err
 	}
+	step("switch")
 	if err := os.Rename(link, filepath.Join(dir, dataLink)); err != nil {
 		return err
 	}
+	step("names")
 	if err := relink(dir, files); err != nil {
 		return err
 	}
+	step("old files")
 	if old != "" && !strings.Contains(old, "/") {
 		return os.RemoveAll(filepath.Join(dir, old))
 	}

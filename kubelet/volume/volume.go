@@ -2,7 +2,7 @@
 //
 // It does not mount anything into containers: Mounts says what the runtime should. What comes from the API (ConfigMaps, Secrets, tokens,
 // the downward API) lives below the run directory, which is memory, so that no secret reaches a disk; emptyDir
-// lives below the data directory. Start with Keeper.
+// lives below the data directory. Start with Keeper, and with the table of kinds in driver.go.
 package volume
 
 import (
@@ -43,8 +43,11 @@ type Config struct {
 // Keeper sets up and takes down the volumes of pods.
 type Keeper struct {
 	Config
+	rows   []row
 	mu     sync.Mutex
 	tokens map[tokenKey]tokenEntry
+
+	step func(string) // called between the steps of an update, by tests
 }
 
 // New returns a Keeper. It touches nothing yet.
@@ -58,7 +61,7 @@ func New(config Config) (*Keeper, error) {
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Keeper{Config: config, tokens: map[tokenKey]tokenEntry{}}, nil
+	return &Keeper{Config: config, rows: table(), tokens: map[tokenKey]tokenEntry{}, step: func(string) {}}, nil
 }
 
 // PodDir is where a pod's files that survive a reboot are.
@@ -69,26 +72,51 @@ func (k *Keeper) RunPodDir(uid types.UID) string { return filepath.Join(k.RunRoo
 
 func (k *Keeper) subPaths(uid types.UID) string { return filepath.Join(k.RunPodDir(uid), "subpaths") }
 
-func (k *Keeper) emptyDir(uid types.UID, name string) string {
-	return filepath.Join(k.PodDir(uid), "volumes", "empty-dir", name)
-}
-
-func (k *Keeper) mirror(uid types.UID, name string) string {
-	return filepath.Join(k.RunPodDir(uid), "volumes", name)
-}
-
 // SetUp puts every volume of a pod in place. Calling it again changes nothing that is in place already. It returns when Refresh should be
 // called at the latest, as Refresh does. The error names the volume.
 func (k *Keeper) SetUp(ctx context.Context, pod *corev1.Pod, facts environ.Facts) (due time.Time, err error) {
-	for i := range pod.Spec.Volumes {
-		v := &pod.Spec.Volumes[i]
-		next, err := k.setUp(ctx, pod, v, facts)
+	requests, rows, err := k.requests(pod, facts)
+	if err != nil {
+		return due, err
+	}
+	records := make([]Record, len(requests))
+	for i := range requests {
+		records[i] = requests[i].Record
+	}
+	if err := k.keep(pod.UID, records); err != nil {
+		return due, err
+	}
+	for i, request := range requests {
+		driver := rows[i].driver(k)
+		err := driver.Stage(ctx, request)
+		var next time.Time
+		if err == nil {
+			next, err = driver.Publish(ctx, request)
+		}
 		if err != nil {
-			return due, fmt.Errorf("MountVolume.SetUp failed for volume %q: %w", v.Name, err)
+			return due, setUpError(request.Volume, err)
 		}
 		due = sooner(due, next)
 	}
 	return due, nil
+}
+
+func setUpError(name string, err error) error {
+	return fmt.Errorf("MountVolume.SetUp failed for volume %q: %w", name, err)
+}
+
+// requests finds the rows of a pod's volumes.
+func (k *Keeper) requests(pod *corev1.Pod, facts environ.Facts) ([]Request, []row, error) {
+	out, rows := make([]Request, len(pod.Spec.Volumes)), make([]row, len(pod.Spec.Volumes))
+	for i := range pod.Spec.Volumes {
+		v := &pod.Spec.Volumes[i]
+		r, err := k.rowOf(v)
+		if err != nil {
+			return nil, nil, setUpError(v.Name, err)
+		}
+		out[i], rows[i] = Request{Record: k.record(pod.UID, v, r), Pod: pod, Spec: v, Facts: facts}, r
+	}
+	return out, rows, nil
 }
 
 func sooner(a, b time.Time) time.Time {
@@ -98,38 +126,22 @@ func sooner(a, b time.Time) time.Time {
 	return a
 }
 
-func (k *Keeper) setUp(ctx context.Context, pod *corev1.Pod, v *corev1.Volume, facts environ.Facts) (time.Time, error) {
-	switch {
-	case v.EmptyDir != nil:
-		return time.Time{}, k.setUpEmptyDir(pod, v)
-	case v.HostPath != nil:
-		return time.Time{}, setUpHostPath(v.HostPath)
-	case mirrorsAPI(v):
-		return k.write(ctx, pod, v, facts)
-	case v.Image != nil:
-		return time.Time{}, nil // the runtime mounts images
-	default:
-		return time.Time{}, errkind.New(errkind.Invalid, "this kind of volume is not supported on this node")
-	}
-}
-
-func mirrorsAPI(v *corev1.Volume) bool {
-	return v.ConfigMap != nil || v.Secret != nil || v.DownwardAPI != nil || v.Projected != nil
-}
-
 // Refresh brings the volumes that mirror the API up to date, each atomically. It returns when it should be called again at
 // the latest because a token will be due; zero if never.
 func (k *Keeper) Refresh(ctx context.Context, pod *corev1.Pod, facts environ.Facts) (time.Time, error) {
+	requests, rows, err := k.requests(pod, facts)
+	if err != nil {
+		return time.Time{}, err
+	}
 	var next time.Time
 	var all []error
-	for i := range pod.Spec.Volumes {
-		v := &pod.Spec.Volumes[i]
-		if !mirrorsAPI(v) {
+	for i, request := range requests {
+		if !rows[i].mirrors {
 			continue
 		}
-		due, err := k.write(ctx, pod, v, facts)
+		due, err := rows[i].driver(k).Publish(ctx, request)
 		if err != nil {
-			all = append(all, fmt.Errorf("refresh volume %q: %w", v.Name, err))
+			all = append(all, fmt.Errorf("refresh volume %q: %w", request.Volume, err))
 		}
 		next = sooner(next, due)
 	}
@@ -155,9 +167,31 @@ func References(pod *corev1.Pod, secret bool, name string) bool {
 }
 
 // TearDown takes the volumes of a pod down and deletes their contents, except what is on the host's own paths. It may be called again.
-func (k *Keeper) TearDown(uid types.UID) error {
+func (k *Keeper) TearDown(ctx context.Context, uid types.UID) error {
 	k.forgetTokens(uid)
-	return errors.Join(k.clear(filepath.Join(k.PodDir(uid), "volumes")), k.clear(k.RunPodDir(uid)))
+	var errs []error
+	errs = append(errs, k.clear(k.subPaths(uid))) // they hold volumes
+	for _, r := range k.kept(uid) {
+		found, ok := k.rowNamed(r.Driver)
+		if !ok {
+			k.Logger.Warn("this program knows no such kind of volume; it is left to whoever made it", "pod", uid, "volume", r.Volume, "kind", r.Driver)
+			continue
+		}
+		driver := found.driver(k)
+		err := driver.Unpublish(ctx, r)
+		if err == nil {
+			err = driver.Unstage(ctx, r)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("take down volume %q: %w", r.Volume, err))
+		}
+	}
+	// What has no record, because that was damaged, lies in these.
+	errs = append(errs, k.clear(filepath.Join(k.PodDir(uid), "volumes")), k.clear(k.RunPodDir(uid)))
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	return k.forget(uid)
 }
 
 // clear takes a folder away with what is mounted in it, but not what that holds: a container may have mounted anything there.
@@ -170,17 +204,21 @@ func (k *Keeper) clear(dir string) error {
 }
 
 // Remove deletes the last of a pod's files.
-func (k *Keeper) Remove(uid types.UID) error {
-	if err := k.TearDown(uid); err != nil {
+func (k *Keeper) Remove(ctx context.Context, uid types.UID) error {
+	if err := k.TearDown(ctx, uid); err != nil {
 		return err
 	}
 	return k.clear(k.PodDir(uid))
 }
 
-// Usage is how many bytes an emptyDir on disk holds.
-func (k *Keeper) Usage(uid types.UID, name string) (int64, error) {
-	used, err := mount.Usage(k.emptyDir(uid, name))
-	return used.Bytes, err
+// Usage measures one volume of a pod. NotFound if the pod has none of that name.
+func (k *Keeper) Usage(ctx context.Context, uid types.UID, name string) (mount.Used, error) {
+	for _, r := range k.kept(uid) {
+		if found, ok := k.rowNamed(r.Driver); ok && r.Volume == name {
+			return found.driver(k).Usage(ctx, r)
+		}
+	}
+	return mount.Used{}, errkind.New(errkind.NotFound, "pod %s has no volume %q", uid, name)
 }
 
 // Known lists the pods that have files here.
@@ -202,7 +240,7 @@ func (k *Keeper) Known() []types.UID {
 	return out
 }
 
-// owner is who a volume's files belong to, beside root.
+// fsGroup is who a volume's files belong to, beside root.
 func fsGroup(pod *corev1.Pod) *int64 {
 	if pod.Spec.SecurityContext == nil {
 		return nil

@@ -180,33 +180,6 @@ func TestMirrors(t *testing.T) {
 	}
 }
 
-// TestUpdatesAreAtomic checks that one step, the replacement of one link, separates the old files from the new ones.
-func TestUpdatesAreAtomic(t *testing.T) {
-	b := newBench(t)
-	pod := podWith(configVolume("conf"))
-	if _, err := b.SetUp(t.Context(), pod, environ.Facts{}); err != nil {
-		t.Fatal(err)
-	}
-	dir := b.hostPath(t, pod, corev1.VolumeMount{})
-	before, _ := os.Readlink(filepath.Join(dir, "..data"))
-	if _, err := b.Refresh(t.Context(), pod, environ.Facts{}); err != nil {
-		t.Fatal(err)
-	}
-	if same, _ := os.Readlink(filepath.Join(dir, "..data")); same != before {
-		t.Error("files were written although nothing had changed")
-	}
-	b.source.configMaps["conf"] = map[string]string{"a": "changed"}
-	if _, err := b.Refresh(t.Context(), pod, environ.Facts{}); err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(map[string]string{"a": "-rw-r--r-- changed"}, tree(t, dir)); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
-	}
-	if _, err := os.Stat(filepath.Join(dir, before)); !os.IsNotExist(err) {
-		t.Errorf("the old files are still there: %v", err)
-	}
-}
-
 func TestTokensAreRenewed(t *testing.T) {
 	b := newBench(t)
 	hour := int64(3600)
@@ -289,7 +262,7 @@ func TestEmptyDirKeepsItsContents(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(dir, "kept")); err != nil {
 		t.Errorf("setting up again lost a file: %v", err)
 	}
-	if err := b.Remove("u"); err != nil {
+	if err := b.Remove(t.Context(), "u"); err != nil {
 		t.Fatal(err)
 	}
 	if known := b.Known(); len(known) != 0 {
@@ -311,7 +284,7 @@ func TestMemoryVolume(t *testing.T) {
 	group := int64(4321)
 	pod := podWith(corev1.Volume{Name: "v", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{Medium: corev1.StorageMediumMemory, SizeLimit: &size}}})
 	pod.Spec.SecurityContext = &corev1.PodSecurityContext{FSGroup: &group}
-	t.Cleanup(func() { _ = b.TearDown("u") })
+	t.Cleanup(func() { _ = b.TearDown(context.Background(), "u") })
 	for range 2 {
 		if _, err := b.SetUp(t.Context(), pod, environ.Facts{}); err != nil {
 			t.Fatal(err)
@@ -324,7 +297,7 @@ func TestMemoryVolume(t *testing.T) {
 	if info, _ := os.Stat(dir); info.Mode()&fs.ModeSetgid == 0 {
 		t.Errorf("mode %v, want new files to belong to the pod's group", info.Mode())
 	}
-	if err := b.TearDown("u"); err != nil {
+	if err := b.TearDown(t.Context(), "u"); err != nil {
 		t.Fatal(err)
 	}
 	if mounts, _ := os.ReadFile("/proc/self/mountinfo"); strings.Contains(string(mounts), b.dir) {
@@ -340,7 +313,7 @@ func TestSubPaths(t *testing.T) {
 		t.Fatal(err)
 	}
 	pod := podWith(corev1.Volume{Name: "v", VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: host}}})
-	t.Cleanup(func() { _ = b.TearDown("u") })
+	t.Cleanup(func() { _ = b.TearDown(context.Background(), "u") })
 	path := b.hostPath(t, pod, corev1.VolumeMount{SubPath: "in/side"})
 	if err := os.WriteFile(filepath.Join(path, "f"), []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
@@ -354,7 +327,7 @@ func TestSubPaths(t *testing.T) {
 			t.Errorf("subPath %q leads out of the volume", sub)
 		}
 	}
-	if err := b.TearDown("u"); err != nil {
+	if err := b.TearDown(t.Context(), "u"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(filepath.Join(host, "in/side/f")); err != nil {

@@ -1,74 +1,26 @@
 package volume
 
 import (
+	"context"
 	"os"
 	"path/filepath"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/cuppa-project/cuppa/internal/errkind"
 )
 
-// setUpEmptyDir makes the directory, on disk or in memory. Everybody may write there, since the containers of a pod may
-// run as anybody.
-func (k *Keeper) setUpEmptyDir(pod *corev1.Pod, v *corev1.Volume) error {
-	dir := k.emptyDir(pod.UID, v.Name)
-	made, err := makeDir(dir)
-	if err != nil {
-		return err
-	}
-	switch medium := v.EmptyDir.Medium; {
-	case medium == corev1.StorageMediumDefault:
-	case medium == corev1.StorageMediumMemory:
-		if err := mountTmpfs(dir, memoryLimit(pod, v.EmptyDir.SizeLimit)); err != nil {
-			return err
-		}
-	default:
-		return errkind.New(errkind.Invalid, "medium %q is not supported on this node", medium)
-	}
-	if !made {
-		return nil
-	}
-	mode := os.ModePerm
-	if group := fsGroup(pod); group != nil {
-		if err := os.Chown(dir, -1, int(*group)); err != nil {
-			return err
-		}
-		mode |= os.ModeSetgid
-	}
-	return os.Chmod(dir, mode)
+// hostPath is the driver of the host's own paths: they stay, whatever becomes of the pod.
+type hostPath struct{ notOurs }
+
+// Publish checks or makes the path.
+func (hostPath) Publish(_ context.Context, v Request) (time.Time, error) {
+	return time.Time{}, checkHostPath(v.Spec.HostPath)
 }
 
-func makeDir(dir string) (made bool, err error) {
-	if _, err := os.Stat(dir); err == nil {
-		return false, nil
-	}
-	return true, os.MkdirAll(dir, 0o750)
-}
-
-// memoryLimit is how large a volume in memory may grow: its own limit, and no more than all containers together may use.
-func memoryLimit(pod *corev1.Pod, limit *resource.Quantity) int64 {
-	size := int64(0)
-	if limit != nil {
-		size = limit.Value()
-	}
-	total := int64(0)
-	for i := range pod.Spec.Containers {
-		memory, ok := pod.Spec.Containers[i].Resources.Limits[corev1.ResourceMemory]
-		if !ok {
-			return size
-		}
-		total += memory.Value()
-	}
-	if size == 0 || total < size {
-		return total
-	}
-	return size
-}
-
-// setUpHostPath checks or makes a path of the host's own.
-func setUpHostPath(source *corev1.HostPathVolumeSource) error {
+// checkHostPath checks that a path is of the type that the pod says, or makes it.
+func checkHostPath(source *corev1.HostPathVolumeSource) error {
 	kind := corev1.HostPathUnset
 	if source.Type != nil {
 		kind = *source.Type
