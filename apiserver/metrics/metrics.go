@@ -23,7 +23,7 @@ type Metrics struct {
 	rejected *prometheus.CounterVec
 }
 
-// Labels say what a request was for.
+// Labels say what a request was for. Every word in them is one of a set that no client can make larger: see Verb and Path.
 type Labels struct {
 	Verb, Group, Version, Resource, Subresource, Scope string
 	DryRun                                             bool
