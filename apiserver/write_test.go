@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -68,10 +69,29 @@ func TestDelete(t *testing.T) {
 	if got, err := maps.Get(ctx, "held", metav1.GetOptions{}); err != nil || got.DeletionTimestamp != nil {
 		t.Fatalf("a dry run deleted: %v, %+v", err, got.ObjectMeta)
 	}
-	for range 2 { // the second changes nothing
-		if err := maps.Delete(ctx, "held", metav1.DeleteOptions{}); err != nil {
-			t.Fatal(err)
-		}
+	// A second deletion of what is on its way out changes nothing: not the object, not the revision, and no watcher hears of it.
+	if err := maps.Delete(ctx, "held", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	first, err := maps.Get(ctx, "held", metav1.GetOptions{})
+	if err != nil || first.DeletionTimestamp == nil {
+		t.Fatalf("after the first deletion: %v, %+v", err, first.ObjectMeta)
+	}
+	w, err := maps.Watch(ctx, metav1.ListOptions{ResourceVersion: first.ResourceVersion})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Stop()
+	if err := maps.Delete(ctx, "held", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	second, err := maps.Get(ctx, "held", metav1.GetOptions{})
+	if diff := cmp.Diff(first, second); err != nil || diff != "" {
+		t.Errorf("the second deletion changed the object (-first +second), %v:\n%s", err, diff)
+	}
+	create(t, c, configMap("after", nil))
+	if e := <-w.ResultChan(); e.Object.(*corev1.ConfigMap).Name != "after" {
+		t.Errorf("the second deletion is an event: %s of %+v", e.Type, e.Object)
 	}
 }
 
