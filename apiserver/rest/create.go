@@ -120,8 +120,11 @@ func (s *Service) storeNew(ctx context.Context, c *Call, obj registry.Object) (*
 	}
 	key := r.key(c.Namespace, obj.GetName())
 	if c.DryRun {
-		if _, _, err := s.Store.Get(ctx, key); err == nil {
+		switch _, _, err := s.Store.Get(ctx, key); {
+		case err == nil:
 			return nil, apierrors.NewAlreadyExists(r.gr, obj.GetName())
+		case !errors.Is(err, errkind.NotFound):
+			return nil, storeError(err)
 		}
 		return &Result{Object: obj, Created: true}, nil
 	}

@@ -114,6 +114,8 @@ func (s *Service) update(ctx context.Context, c *Call, f change) (*Result, error
 func (s *Service) again(ctx context.Context, c *Call, now present, unwritten bool, err error) (next present, more bool, _ error) {
 	raced := errors.Is(err, errkind.Conflict) || errors.Is(err, errkind.NotFound)
 	switch {
+	case apierrors.IsServiceUnavailable(err): // the write may have happened, and what is done already must not be done twice
+		return present{}, false, err
 	case err == nil && !(unwritten && now.cached):
 		return present{}, false, nil
 	case err != nil && !raced && !now.cached:
