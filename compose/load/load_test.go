@@ -1,22 +1,23 @@
 package load_test
 
 import (
-	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"golang.org/x/tools/txtar"
 
 	"github.com/cuppa-project/cuppa/compose/load"
+	"github.com/cuppa-project/cuppa/internal/testkit"
 )
 
-var update = flag.Bool("update", false, "rewrite the golden files")
-
-// TestGolden loads each archive of testdata and compares what comes out: warnings, then the errors or the hashes of the services. The
-// comment of an archive may hold "profiles=a,b" or "services=a".
+// TestGolden loads each archive of testdata and compares what comes out: the errors, or the warnings and all of the project, with the hash of
+// each service. The comment of an archive may hold "profiles=a,b", "services=a", "dir=inner" or "name=project".
 func TestGolden(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(files) == 0 {
@@ -30,10 +31,8 @@ func TestGolden(t *testing.T) {
 			}
 			// The folder's name is the project's name, so it must not change from run to run.
 			dir := filepath.Join(t.TempDir(), "proj")
-			want := -1
-			for i, f := range archive.Files {
+			for _, f := range archive.Files {
 				if f.Name == "want" {
-					want = i
 					continue
 				}
 				path := filepath.Join(dir, f.Name)
@@ -44,24 +43,7 @@ func TestGolden(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			got := strings.ReplaceAll(describe(t, dir, string(archive.Comment)), dir, "DIR")
-			if *update {
-				if want < 0 {
-					archive.Files = append(archive.Files, txtar.File{Name: "want"})
-					want = len(archive.Files) - 1
-				}
-				archive.Files[want].Data = []byte(got)
-				if err := os.WriteFile(file, txtar.Format(archive), 0o644); err != nil {
-					t.Fatal(err)
-				}
-				return
-			}
-			if want < 0 {
-				t.Fatal("no section named want: run with -update")
-			}
-			if diff := cmp.Diff(string(archive.Files[want].Data), got); diff != "" {
-				t.Errorf("difference (-want +got):\n%s", diff)
-			}
+			testkit.GoldenPart(t, file, "want", strings.ReplaceAll(describe(t, dir, string(archive.Comment)), dir, "DIR"))
 		})
 	}
 }
@@ -89,26 +71,68 @@ func describe(t *testing.T, dir, comment string) string {
 	for _, w := range r.Warnings {
 		out.WriteString("warning: " + w + "\n")
 	}
-	out.WriteString("project " + r.Project.Name + "\n")
-	for _, s := range r.Project.Services {
-		out.WriteString("service " + s.Name + " " + s.Image)
-		if s.Build != nil {
-			out.WriteString(" build " + s.Build.Context + " " + s.Build.Dockerfile)
+	// Everything that is not zero is printed, so that nothing of what was made can change unseen.
+	services := r.Project.Services
+	r.Project.Services = nil
+	out.WriteString("project")
+	show(&out, reflect.ValueOf(*r.Project), "  ")
+	for _, s := range services {
+		out.WriteString("service")
+		show(&out, reflect.ValueOf(s), "  ")
+		for i := range s.Mounts { // the hash covers the folder, which is another in each run
+			s.Mounts[i].Source = strings.ReplaceAll(s.Mounts[i].Source, dir, "DIR")
 		}
-		for _, d := range s.DependsOn {
-			out.WriteString(" after " + d.Service + ":" + d.Condition)
-		}
-		for k, v := range s.Env {
-			if v != nil && len(s.Env) == 1 {
-				out.WriteString(" env " + k + "=" + *v)
-			}
-		}
-		for _, m := range s.Mounts {
-			out.WriteString(" mount " + m.Kind + ":" + m.Source + ":" + m.Target)
-		}
-		out.WriteString("\n")
+		out.WriteString("  hash " + s.Hash(r.Project) + "\n")
 	}
 	return out.String()
+}
+
+// show prints a value behind its name: what is plain on the same line, what has parts below it. Zero fields are left out.
+func show(out *strings.Builder, v reflect.Value, indent string) {
+	switch x := v.Interface().(type) {
+	case []byte:
+		fmt.Fprintf(out, " %q\n", x)
+		return
+	case time.Duration:
+		fmt.Fprintf(out, " %s\n", x)
+		return
+	}
+	switch v.Kind() {
+	case reflect.Pointer:
+		if v.IsNil() {
+			out.WriteString(" nil\n")
+			return
+		}
+		show(out, v.Elem(), indent)
+	case reflect.Struct:
+		out.WriteString("\n")
+		for i := range v.NumField() {
+			if !v.Field(i).IsZero() {
+				out.WriteString(indent + v.Type().Field(i).Name)
+				show(out, v.Field(i), indent+"  ")
+			}
+		}
+	case reflect.Slice:
+		if k := v.Type().Elem().Kind(); k != reflect.Struct {
+			fmt.Fprintf(out, " %q\n", v.Interface())
+			return
+		}
+		out.WriteString("\n")
+		for i := range v.Len() {
+			out.WriteString(indent + "-")
+			show(out, v.Index(i), indent+"  ")
+		}
+	case reflect.Map:
+		out.WriteString("\n")
+		for _, key := range slices.SortedFunc(slices.Values(v.MapKeys()), func(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) }) {
+			out.WriteString(indent + key.String() + ":")
+			show(out, v.MapIndex(key), indent+"  ")
+		}
+	case reflect.String:
+		fmt.Fprintf(out, " %q\n", v.String())
+	default:
+		fmt.Fprintf(out, " %v\n", v.Interface())
+	}
 }
 
 // TestStable loads the same faulty file many times: the order of what is reported must not depend on that of a map.

@@ -1,7 +1,6 @@
 package plan_test
 
 import (
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,16 +9,14 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	"golang.org/x/tools/txtar"
 
 	"github.com/cuppa-project/cuppa/compose/apply"
 	"github.com/cuppa-project/cuppa/compose/apply/applytest"
 	"github.com/cuppa-project/cuppa/compose/load"
 	"github.com/cuppa-project/cuppa/compose/plan"
+	"github.com/cuppa-project/cuppa/internal/testkit"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 // TestGolden runs the script in each archive's comment, one command a line, against a cluster in memory, and compares the plans:
 //
@@ -54,19 +51,7 @@ func TestGolden(t *testing.T) {
 			}
 			// Hashes cover the folder's name, which differs from run to run.
 			got := regexp.MustCompile(`\b[0-9a-f]{32}\b`).ReplaceAllString(strings.ReplaceAll(s.out.String(), dir, "DIR"), "HASH")
-			want := strings.TrimSuffix(file, ".txtar") + ".golden"
-			if *update {
-				if err := os.WriteFile(want, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			golden, err := os.ReadFile(want)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(golden), got); diff != "" {
-				t.Errorf("difference (-want +got):\n%s", diff)
-			}
+			testkit.Golden(t, strings.TrimSuffix(filepath.Base(file), ".txtar")+".golden", got)
 		})
 	}
 }

@@ -5,8 +5,12 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/tools/txtar"
 )
 
 // update is the flag of every test binary that links this package; a flag is a process's own and set once.
@@ -31,6 +35,34 @@ func Golden(t *testing.T, name, got string) {
 	}
 	if got != string(want) {
 		t.Errorf("%s differs from what it should be (run with -update, and read the diff).\ngot:\n%s\nwant:\n%s", path, got, want)
+	}
+}
+
+// GoldenPart compares got with a part of a txtar archive, or puts it there when the test runs with -update. The archive's other parts are
+// the test's input, so that case and expectation are read together.
+func GoldenPart(t *testing.T, path, part, got string) {
+	t.Helper()
+	archive, err := txtar.ParseFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := slices.IndexFunc(archive.Files, func(f txtar.File) bool { return f.Name == part })
+	if *update {
+		if at < 0 {
+			at = len(archive.Files)
+			archive.Files = append(archive.Files, txtar.File{Name: part})
+		}
+		archive.Files[at].Data = []byte(got)
+		if err := os.WriteFile(path, txtar.Format(archive), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if at < 0 {
+		t.Fatalf("%s has no part %q (run the test with -update to write it)", path, part)
+	}
+	if diff := cmp.Diff(string(archive.Files[at].Data), got); diff != "" {
+		t.Errorf("%s differs from what it should be (run with -update, and read the diff) (-want +got):\n%s", path, diff)
 	}
 }
 
