@@ -29,6 +29,7 @@ import (
 	"github.com/cuppa-project/cuppa/engine/helper/helpertest"
 	"github.com/cuppa-project/cuppa/engine/supervisor"
 	"github.com/cuppa-project/cuppa/internal/errkind"
+	"github.com/cuppa-project/cuppa/internal/testkit/leak"
 )
 
 // TestMain lets tests run a second process of themselves.
@@ -38,7 +39,7 @@ func TestMain(m *testing.M) {
 		second(dir, os.Getenv("ENGINE_TEST_DO"))
 		return
 	}
-	os.Exit(m.Run())
+	leak.Main(m, leak.BuildKit()...)
 }
 
 // second is what the second process does: open an engine, say how that went, and with "load" read an archive from stdin.
@@ -69,9 +70,7 @@ func config(dir string) Config {
 
 func needRoot(t testing.TB) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: layers are mounted to be unpacked")
-	}
+	leak.Root(t, "layers are mounted to be unpacked")
 }
 
 func open(t testing.TB, cfg Config) *Engine {
@@ -365,6 +364,7 @@ func buildIn(e *Engine, folder string) error {
 	if err != nil {
 		return err
 	}
+	defer c.Close()
 	files, err := fsutil.NewFS(folder)
 	if err != nil {
 		return err

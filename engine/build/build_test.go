@@ -29,12 +29,13 @@ import (
 	"github.com/cuppa-project/cuppa/engine/image"
 	"github.com/cuppa-project/cuppa/engine/image/registrytest"
 	"github.com/cuppa-project/cuppa/engine/snapshot"
+	"github.com/cuppa-project/cuppa/internal/testkit/leak"
 )
 
 // TestMain keeps the libraries silent.
 func TestMain(m *testing.M) {
 	logrus.SetOutput(io.Discard)
-	os.Exit(m.Run())
+	leak.Main(m, leak.BuildKit()...)
 }
 
 // bench is a builder on its own stores, with a client.
@@ -51,9 +52,7 @@ const busybox = "/bin/busybox"
 
 func open(t testing.TB) *bench {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: layers are mounted to be built")
-	}
+	leak.Root(t, "layers are mounted to be built")
 	if _, err := os.Stat(busybox); err != nil {
 		t.Skip("needs a static busybox (package busybox-static)")
 	}

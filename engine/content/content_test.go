@@ -20,12 +20,13 @@ import (
 
 	"github.com/cuppa-project/cuppa/engine/snapshot"
 	"github.com/cuppa-project/cuppa/internal/errkind"
+	"github.com/cuppa-project/cuppa/internal/testkit/leak"
 )
 
 // TestMain keeps the libraries silent.
 func TestMain(m *testing.M) {
 	logrus.SetOutput(io.Discard)
-	os.Exit(m.Run())
+	leak.Main(m)
 }
 
 func TestWrap(t *testing.T) {
@@ -50,9 +51,7 @@ func TestWrap(t *testing.T) {
 
 // TestLease writes a blob under a lease: it is there as long as the lease is, and not after a restart.
 func TestLease(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: the layer store does")
-	}
+	leak.Root(t, "the layer store mounts")
 	dir := t.TempDir()
 	open := func() *Store {
 		layers, err := snapshot.Open(snapshot.Config{Dir: filepath.Join(dir, "layers"), Logger: slog.New(slog.DiscardHandler)})

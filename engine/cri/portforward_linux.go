@@ -69,11 +69,26 @@ func dialIn(ctx context.Context, netns string, port int32) (net.Conn, error) {
 	}
 	done := make(chan result, 1)
 	go func() {
-		runtime.LockOSThread() // not unlocked: the thread is in another namespace and ends with the goroutine
+		runtime.LockOSThread()
+		home, err := os.Open("/proc/thread-self/ns/net")
+		if err != nil {
+			runtime.UnlockOSThread()
+			done <- result{err: fmt.Errorf("remember network namespace: %w", err)}
+			return
+		}
+		defer home.Close()
 		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
+			runtime.UnlockOSThread()
 			done <- result{err: fmt.Errorf("enter network namespace: %w", err)}
 			return
 		}
+		// The thread comes back: a thread that stays locked ends with its goroutine, but for the process's first, which would stay in the
+		// pod's network, and keep that alive, for as long as the process lives.
+		defer func() {
+			if unix.Setns(int(home.Fd()), unix.CLONE_NEWNET) == nil {
+				runtime.UnlockOSThread()
+			}
+		}()
 		conn, err := connect()
 		done <- result{conn, err}
 	}()

@@ -24,20 +24,19 @@ import (
 	"github.com/cuppa-project/cuppa/engine"
 	"github.com/cuppa-project/cuppa/engine/container/containertest"
 	"github.com/cuppa-project/cuppa/engine/image/registrytest"
+	"github.com/cuppa-project/cuppa/internal/testkit/leak"
 )
 
 // TestMain keeps the libraries silent.
 func TestMain(m *testing.M) {
 	engine.BridgeLogs(slog.New(slog.DiscardHandler))
-	os.Exit(m.Run())
+	leak.Main(m, leak.BuildKit()...)
 }
 
 // door serves a new engine on a socket for one test.
 func door(t *testing.T) (*engine.Engine, string) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: layers are mounted to be unpacked")
-	}
+	leak.Root(t, "layers are mounted to be unpacked")
 	dir := t.TempDir()
 	quiet := slog.New(slog.DiscardHandler)
 	runtime := containertest.NewFake(nil)

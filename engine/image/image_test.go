@@ -25,20 +25,19 @@ import (
 	"github.com/cuppa-project/cuppa/engine/content"
 	"github.com/cuppa-project/cuppa/engine/snapshot"
 	"github.com/cuppa-project/cuppa/internal/errkind"
+	"github.com/cuppa-project/cuppa/internal/testkit/leak"
 )
 
 // TestMain keeps the libraries silent.
 func TestMain(m *testing.M) {
 	logrus.SetOutput(io.Discard)
-	os.Exit(m.Run())
+	leak.Main(m)
 }
 
 // openStore opens a store in dir for one test.
 func openStore(t *testing.T, dir, driver string, opts Options) (*Store, *content.Store) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: layers are mounted to be unpacked")
-	}
+	leak.Root(t, "layers are mounted to be unpacked")
 	layers, err := snapshot.Open(snapshot.Config{Dir: filepath.Join(dir, "layers"), Driver: driver, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)

@@ -21,6 +21,7 @@ import (
 	"github.com/cuppa-project/cuppa/engine/logs"
 	"github.com/cuppa-project/cuppa/engine/supervisor"
 	"github.com/cuppa-project/cuppa/internal/errkind"
+	"github.com/cuppa-project/cuppa/internal/testkit/leak"
 )
 
 // TestMain lets the test's program be the client that is killed.
@@ -29,7 +30,7 @@ func TestMain(m *testing.M) {
 		client(socket)
 		return
 	}
-	m.Run()
+	leak.Main(m)
 }
 
 // client follows events and a container's output until it is killed.

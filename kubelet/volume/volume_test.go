@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cuppa-project/cuppa/internal/errkind"
+	"github.com/cuppa-project/cuppa/internal/testkit/leak"
 	"github.com/cuppa-project/cuppa/kubelet/environ"
 	"github.com/cuppa-project/cuppa/kubelet/objects"
 	"github.com/cuppa-project/cuppa/kubelet/volume"
@@ -272,9 +273,7 @@ func TestEmptyDirKeepsItsContents(t *testing.T) {
 
 func asRoot(t *testing.T) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("mounting needs root")
-	}
+	leak.Root(t, "volumes are mounted")
 }
 
 func TestMemoryVolume(t *testing.T) {

@@ -17,6 +17,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/miekg/dns"
+
+	"github.com/cuppa-project/cuppa/internal/testkit/leak"
 )
 
 func addrs(list ...string) []netip.Addr {
@@ -329,9 +331,7 @@ func answerA(m, r *dns.Msg) {
 }
 
 func TestForwarding(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: a resolver on port 53")
-	}
+	leak.Root(t, "a resolver listens on port 53")
 	asked := upstream(t, "127.53.0.1:53", func(m, r *dns.Msg) {
 		switch m.Question[0].Name {
 		case "missing.test.":

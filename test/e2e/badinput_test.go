@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cuppa-project/cuppa/internal/testkit"
+	"github.com/cuppa-project/cuppa/internal/testkit/leak"
 )
 
 // withoutNFTables is the variable by which a test asks its own program to become cuppa on a kernel without nftables.
@@ -31,7 +32,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, becomeWithoutNFTables(path))
 		os.Exit(1)
 	}
-	os.Exit(m.Run())
+	leak.Main(m)
 }
 
 // becomeWithoutNFTables runs a program for which the kernel knows no nftables: its sockets cannot be made.

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/cuppa-project/cuppa/internal/testkit"
+	"github.com/cuppa-project/cuppa/internal/testkit/leak"
 )
 
 // node is one machine: a network namespace with a cuppa server.
@@ -52,9 +53,7 @@ func newNode(t *testing.T) *node {
 // newMachine is a node whose server has not been started yet.
 func newMachine(t *testing.T) *node {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("containers need root")
-	}
+	leak.Root(t, "whole nodes run containers")
 	binary(t)
 	dir := t.TempDir()
 	n := &node{t: t, netns: fmt.Sprintf("cuppa-e2e-%d-%d", os.Getpid(), time.Now().UnixNano()%100000), dir: dir,

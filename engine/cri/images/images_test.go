@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"testing"
 
@@ -15,12 +14,13 @@ import (
 	"github.com/cuppa-project/cuppa/engine"
 	"github.com/cuppa-project/cuppa/engine/container/containertest"
 	"github.com/cuppa-project/cuppa/internal/errkind"
+	"github.com/cuppa-project/cuppa/internal/testkit/leak"
 )
 
 // TestMain keeps the libraries silent.
 func TestMain(m *testing.M) {
 	engine.BridgeLogs(slog.New(slog.DiscardHandler))
-	os.Exit(m.Run())
+	leak.Main(m)
 }
 
 // empty is a docker archive of an image without layers.
@@ -46,9 +46,7 @@ func empty(t *testing.T) *bytes.Buffer {
 }
 
 func TestImages(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: the layer store does")
-	}
+	leak.Root(t, "the layer store mounts")
 	dir := t.TempDir()
 	e, err := engine.New(engine.Config{DataDir: filepath.Join(dir, "data"), RunDir: filepath.Join(dir, "run"), Runtime: containertest.NewFake(nil), Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {

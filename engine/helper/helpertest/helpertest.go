@@ -23,6 +23,7 @@ import (
 	"github.com/cuppa-project/cuppa/engine/supervisor"
 	"github.com/cuppa-project/cuppa/internal/errkind"
 	"github.com/cuppa-project/cuppa/internal/mount"
+	"github.com/cuppa-project/cuppa/internal/testkit/leak"
 )
 
 // Node is a supervisor under test.
@@ -37,9 +38,7 @@ type Node struct {
 // Start runs a supervisor, and skips the test if it cannot. At the test's end everything is removed and checked.
 func Start(t testing.TB) *Node {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root to run containers")
-	}
+	leak.Root(t, "containers run")
 	dir := t.TempDir()
 	n := &Node{Dir: dir, Cgroup: "/cuppa-test-" + filepath.Base(filepath.Dir(dir)) + "-" + strconv.Itoa(os.Getpid()),
 		Config: helper.Config{RunDir: filepath.Join(dir, "run"), StateDir: filepath.Join(dir, "state"), Log: slog.New(slog.DiscardHandler)}}

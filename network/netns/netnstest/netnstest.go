@@ -9,22 +9,20 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"testing"
 	"time"
 
 	"github.com/vishvananda/netlink"
 	vnetns "github.com/vishvananda/netns"
 
+	"github.com/cuppa-project/cuppa/internal/testkit/leak"
 	"github.com/cuppa-project/cuppa/network/netns"
 )
 
 // New returns a fresh namespace with lo up and no uplink, gone when the test ends. It skips the test without root.
 func New(t testing.TB) *netns.NS {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: makes network namespaces")
-	}
+	leak.Root(t, "network namespaces are made")
 	ns, err := netns.New()
 	if err != nil {
 		t.Fatalf("make namespace: %v", err)
@@ -88,16 +86,21 @@ func Dial(ns *netns.NS, network, addr string, timeout time.Duration) (net.Conn, 
 	return c, err
 }
 
-// ServeName answers every TCP connection to l with "name client-address\n", then echoes lines.
+// ServeName answers every TCP connection to l with "name client-address\n", then echoes lines. Connections that are still open when the
+// test ends are closed: the other end of one whose network has gone never says so.
 func ServeName(t testing.TB, ns *netns.NS, addr, name string) net.Listener {
 	l := Listen(t, ns, addr)
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(cancel)
 	go func() {
 		for {
 			c, err := l.Accept()
 			if err != nil {
 				return
 			}
+			stop := context.AfterFunc(ctx, func() { c.Close() })
 			go func() {
+				defer stop()
 				defer c.Close()
 				fmt.Fprintf(c, "%s %s\n", name, c.RemoteAddr().(*net.TCPAddr).IP)
 				io.Copy(c, c)
