@@ -19,10 +19,15 @@ const (
 	// AnnotationKeepFinished on a pod template makes finished pods count as replicas, so that a Compose service
 	// with `restart: "no"` stays exited rather than being replaced.
 	AnnotationKeepFinished = "cuppa.dev/keep-finished"
-	// AnnotationDependsOn on a pod is JSON: [{"service":"db","condition":"service_healthy"}]. Together with the scheduling gate
-	// GateDependsOn it holds the pod back until every condition is met.
+	// AnnotationDependsOn on a pod is JSON: [{"service":"db","condition":"service_healthy","required":false,"patience":90}]; required is true
+	// if it is absent, and patience is in seconds. Together with the scheduling gate GateDependsOn it holds the pod back until every condition
+	// is met, by pods of the version that the service's Deployment has now.
 	AnnotationDependsOn = "compose.cuppa.dev/depends-on"
 	GateDependsOn       = "compose.cuppa.dev/depends-on"
+	// AnnotationImageID on a pod template is the image's: a new image behind the same name is a new version.
+	AnnotationImageID = "compose.cuppa.dev/image-id"
+	// AnnotationRecreate on a pod template counts how often the service was recreated without a change.
+	AnnotationRecreate = "compose.cuppa.dev/recreate"
 	// AnnotationConfigHash identifies the wanted state of one Compose service.
 	AnnotationConfigHash = "compose.cuppa.dev/config-hash"
 	// AnnotationStoppedReplicas on a Deployment remembers how many replicas `stop` took away.
@@ -67,3 +72,8 @@ const (
 	GroupMasters = "system:masters"
 	GroupNodes   = "system:nodes"
 )
+
+// VersionOf tells the versions of a Compose service apart, by the annotations of its pod template or of a pod.
+func VersionOf(annotations map[string]string) string {
+	return annotations[AnnotationConfigHash] + "/" + annotations[AnnotationImageID] + "/" + annotations[AnnotationRecreate]
+}

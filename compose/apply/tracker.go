@@ -238,23 +238,7 @@ func unhealthy(pod *corev1.Pod, h *model.Health, now time.Time) bool {
 	if !running || isReady(pod) {
 		return false
 	}
-	return now.Sub(since) > Patience(h)
-}
-
-// Patience is how long a health check takes to call a container unhealthy.
-func Patience(h *model.Health) time.Duration {
-	interval, timeout, retries := 30*time.Second, time.Duration(0), uint64(3)
-	if h != nil {
-		if h.Interval > 0 {
-			interval = h.Interval
-		}
-		if h.Retries > 0 {
-			retries = h.Retries
-		}
-		timeout = min(h.Timeout, interval)
-		return h.StartPeriod + time.Duration(retries)*interval + timeout
-	}
-	return time.Duration(retries) * interval
+	return now.Sub(since) > plan.Patience(h)
 }
 
 func container(pod *corev1.Pod) *corev1.ContainerStatus {

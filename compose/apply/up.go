@@ -33,7 +33,7 @@ func Up(ctx context.Context, t Target, project *model.Project, p *plan.Plan, opt
 	if p.NewProject {
 		report(Event{Object: network, Status: "Creating"})
 	}
-	for _, group := range groups(p.Steps) {
+	for _, group := range groups(p.Steps, project) {
 		if err := carryOut(ctx, t, p.Namespace, group); err != nil {
 			return err
 		}
@@ -57,17 +57,33 @@ func announce(p *plan.Plan, network string, report Report) {
 }
 
 // groups orders the steps: what a later group needs, an earlier one makes. Names must resolve before the first container asks for them.
-func groups(steps []plan.Step) [][]plan.Step {
-	out := make([][]plan.Step, 4)
+//
+// A service comes after those it depends on: once the cluster knows of the change of a service, it knows of the changes of its dependencies,
+// and does not take a container that is about to be replaced for the one to wait for.
+func groups(steps []plan.Step, project *model.Project) [][]plan.Step {
+	const namespaces, names, pods, services = 0, 1, 2, 3
+	levels := project.Levels(project.Names())
+	level := map[string]int{}
+	for i, list := range levels {
+		for _, name := range list {
+			level[plan.ObjectName(name)] = i
+		}
+	}
+	last := services + max(len(levels), 1)
+	out := make([][]plan.Step, last+1)
 	for _, s := range steps {
-		rank := 2
+		rank := services
 		switch {
 		case s.Verb == plan.Delete:
-			rank = 3
+			rank = last
+		case s.Verb == plan.DeletePod:
+			rank = pods
 		case s.Kind == "Namespace":
-			rank = 0
+			rank = namespaces
 		case s.Kind == "ConfigMap", s.Kind == "Secret", s.Kind == "Service":
-			rank = 1
+			rank = names
+		case s.Kind == "Deployment":
+			rank = services + level[s.Name]
 		}
 		out[rank] = append(out[rank], s)
 	}

@@ -188,16 +188,10 @@ func (b *builder) meta(name, service string) metav1.ObjectMeta {
 
 // service makes one service's Deployment and published Service.
 func (b *builder) service(s *model.Service) {
-	replicas := s.Scale
-	if n, ok := b.opts.Scale[s.Name]; ok {
-		replicas = n
-	}
+	replicas := b.replicas(s)
 	if s.ContainerName != "" && replicas > 1 {
 		b.problem("The %q service is using the custom container name %q. Each container must have a unique name. "+
 			"Remove the custom name to scale the service.", s.Name, s.ContainerName)
-	}
-	if b.opts.NoStart {
-		replicas = 0
 	}
 	n := int32(replicas)
 	name := ObjectName(s.Name)

@@ -23,8 +23,8 @@ import (
 // Annotations and labels that only the Compose front end reads.
 const (
 	annotationHash          = api.AnnotationConfigHash
-	annotationImageID       = "compose.cuppa.dev/image-id"    // on pod templates: a new image behind the same name is a new version
-	annotationRecreate      = "compose.cuppa.dev/recreate"    // on pod templates: counts --force-recreate
+	annotationImageID       = api.AnnotationImageID
+	annotationRecreate      = api.AnnotationRecreate
 	AnnotationLabels        = "compose.cuppa.dev/labels"      // JSON of the service's labels, also of those Kubernetes would refuse
 	AnnotationImageConfig   = "compose.cuppa.dev/image"       // on Deployments: JSON of Shown
 	AnnotationWorkingDir    = "compose.cuppa.dev/working-dir" // on Namespaces
@@ -112,7 +112,7 @@ type Container struct {
 
 // VersionOf tells the versions of a service's pods apart.
 func VersionOf(annotations map[string]string) string {
-	return annotations[annotationHash] + "/" + annotations[annotationImageID] + "/" + annotations[annotationRecreate]
+	return api.VersionOf(annotations)
 }
 
 // Plan is the result.

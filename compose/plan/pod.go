@@ -52,29 +52,9 @@ func (b *builder) template(s *model.Service, image Image) corev1.PodTemplateSpec
 	spec.Containers = []corev1.Container{c}
 	b.engine(s, &t)
 	if len(s.DependsOn) > 0 && !b.opts.NoDeps {
-		gate(s, &t)
+		b.gate(s, &t)
 	}
 	return t
-}
-
-// gate holds the pods back until what they depend on is there. The dependency controller lifts it.
-func gate(s *model.Service, t *corev1.PodTemplateSpec) {
-	type dependency struct {
-		Service   string `json:"service"`
-		Condition string `json:"condition"`
-		Required  *bool  `json:"required,omitempty"`
-	}
-	var list []dependency
-	for _, d := range s.DependsOn {
-		dep := dependency{Service: d.Service, Condition: d.Condition}
-		if !d.Required {
-			dep.Required = ptr(false)
-		}
-		list = append(list, dep)
-	}
-	data, _ := json.Marshal(list)
-	t.Annotations[api.AnnotationDependsOn] = string(data)
-	t.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: api.GateDependsOn}}
 }
 
 // userLabels keeps the service's labels: as labels where Kubernetes allows them, and all of them in an annotation.

@@ -1,9 +1,11 @@
 // Package dependency holds back the pods of a Compose service until the services it depends on have come as far as it asks.
 //
-// A pod that waits carries a scheduling gate and an annotation with its conditions; the gate goes when all are met. Start with Met in plan.go.
+// A pod that waits carries a scheduling gate and an annotation with its conditions; the gate goes when all are met. Start with Decide in
+// plan.go.
 package dependency
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,6 +13,7 @@ import (
 	"slices"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
@@ -28,16 +31,27 @@ func New(deps loop.Deps) run.Func {
 	return loop.Run(loop.Config{Name: "dependency", Deps: deps, Reconcile: c.reconcile, Watch: c.watch})
 }
 
-// watch enqueues a project whenever one of its pods changes in a way that a condition could notice.
+// watch enqueues a project whenever one of its pods changes in a way that a condition could notice, or what is wanted of a service.
 func (c controller) watch(ctx context.Context, enqueue func(loop.Key)) error {
-	return kube.Watch(ctx, c.Cluster, kube.Pods, func(old, new *corev1.Pod) {
-		if new == nil || new.Labels[api.LabelProject] == "" {
-			return
-		}
-		if old == nil || state(old) != state(new) || gated(old) != gated(new) {
-			enqueue(loop.Key{Namespace: new.Namespace, Name: new.Labels[api.LabelProject]})
-		}
-	})
+	return run.Group(ctx,
+		func(ctx context.Context) error {
+			return kube.Watch(ctx, c.Cluster, kube.Pods, func(old, new *corev1.Pod) {
+				if new == nil || new.Labels[api.LabelProject] == "" {
+					return
+				}
+				if old == nil || state(old) != state(new) || gated(old) != gated(new) {
+					enqueue(loop.Key{Namespace: new.Namespace, Name: new.Labels[api.LabelProject]})
+				}
+			})
+		},
+		func(ctx context.Context) error {
+			return kube.Watch(ctx, c.Cluster, kube.Deployments, func(old, new *appsv1.Deployment) {
+				d := cmp.Or(new, old)
+				if d.Labels[api.LabelProject] != "" && (old == nil || new == nil || old.Generation != new.Generation) {
+					enqueue(loop.Key{Namespace: d.Namespace, Name: d.Labels[api.LabelProject]})
+				}
+			})
+		})
 }
 
 func gated(pod *corev1.Pod) bool {
@@ -45,8 +59,11 @@ func gated(pod *corev1.Pod) bool {
 }
 
 func (c controller) reconcile(ctx context.Context, key loop.Key) (time.Duration, error) {
-	pods := kube.By[*corev1.Pod](c.Cluster, kube.Pods, kube.ByLabel, kube.LabelKey(key.Namespace, api.LabelProject, key.Name))
+	project := kube.LabelKey(key.Namespace, api.LabelProject, key.Name)
+	pods := kube.By[*corev1.Pod](c.Cluster, kube.Pods, kube.ByLabel, project)
+	wanted := services(kube.By[*appsv1.Deployment](c.Cluster, kube.Deployments, kube.ByLabel, project))
 	var errs []error
+	var again time.Duration
 	for _, pod := range pods {
 		if !gated(pod) || pod.DeletionTimestamp != nil {
 			continue
@@ -56,11 +73,15 @@ func (c controller) reconcile(ctx context.Context, key loop.Key) (time.Duration,
 			errs = append(errs, fmt.Errorf("pod %s: annotation %s: %w", pod.Name, api.AnnotationDependsOn, err))
 			continue
 		}
-		if Met(conditions, pod.Labels[api.LabelProject], pods) {
+		d := Decide(time.Now(), conditions, key.Name, wanted, pods)
+		if d.Lift {
 			errs = append(errs, c.lift(ctx, pod))
 		}
+		if d.Look > 0 && (again == 0 || d.Look < again) {
+			again = d.Look
+		}
 	}
-	return 0, errors.Join(errs...)
+	return again, errors.Join(errs...)
 }
 
 func (c controller) lift(ctx context.Context, pod *corev1.Pod) error {

@@ -26,7 +26,7 @@ import (
 // TestMain keeps the libraries silent.
 func TestMain(m *testing.M) {
 	logrus.SetOutput(io.Discard)
-	leak.Main(m)
+	leak.Main(m, leak.Containerd()...)
 }
 
 func TestWrap(t *testing.T) {

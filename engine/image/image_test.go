@@ -31,7 +31,7 @@ import (
 // TestMain keeps the libraries silent.
 func TestMain(m *testing.M) {
 	logrus.SetOutput(io.Discard)
-	leak.Main(m)
+	leak.Main(m, leak.Containerd()...)
 }
 
 // openStore opens a store in dir for one test.

@@ -20,7 +20,7 @@ import (
 // TestMain keeps the libraries silent.
 func TestMain(m *testing.M) {
 	engine.BridgeLogs(slog.New(slog.DiscardHandler))
-	leak.Main(m)
+	leak.Main(m, leak.Containerd()...)
 }
 
 // empty is a docker archive of an image without layers.
