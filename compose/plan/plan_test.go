@@ -1,6 +1,7 @@
 package plan_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -8,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/tools/txtar"
 
@@ -23,6 +25,7 @@ import (
 //	up [-f FILE] [objects] [scale=S=N] [recreate] [orphans] [nodeps] [SERVICE...]  plan, print, carry out
 //	image REF ID        an image is there now
 //	exit SERVICE CODE   a container ends
+//	ends SERVICE CODE   from now on the service's containers end by themselves
 //	project NAME        the following belongs to another project
 func TestGolden(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")
@@ -79,6 +82,9 @@ func (s *script) run(line string) {
 	case "exit":
 		code, _ := strconv.Atoi(words[2])
 		s.cluster.Exit(plan.NamespaceName(s.name), words[1], 1, int32(code))
+	case "ends":
+		code, _ := strconv.Atoi(words[2])
+		s.cluster.Behaviours[words[1]] = applytest.Behaviour{Exits: true, ExitCode: int32(code)}
 	case "project":
 		s.name = words[1]
 	default:
@@ -127,7 +133,10 @@ func (s *script) up(words []string) {
 	if objects {
 		s.out.WriteString(p.Objects())
 	}
-	if err := apply.Up(s.t.Context(), s.cluster, r.Project, p, apply.UpOptions{}, func(apply.Event) {}); err != nil {
+	// A container that waits for what never comes must not hold up the test.
+	ctx, cancel := context.WithTimeout(s.t.Context(), 20*time.Second)
+	defer cancel()
+	if err := apply.Up(ctx, s.cluster, r.Project, p, apply.UpOptions{}, func(apply.Event) {}); err != nil {
 		fmt.Fprintf(&s.out, "error: %v\n", err)
 	}
 }

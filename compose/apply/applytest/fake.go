@@ -323,30 +323,49 @@ func (f *Fake) Projects(context.Context) ([]*corev1.Namespace, error) {
 	return out, nil
 }
 
+// dependenciesMet plays the dependency controller: pods of the wanted version count, and all of them must have come as far as is asked.
 func (f *Fake) dependenciesMet(pod *corev1.Pod) bool {
-	var deps []struct{ Service, Condition string }
+	var deps []struct {
+		Service, Condition string
+		Required           *bool
+	}
 	_ = json.Unmarshal([]byte(pod.Annotations[api.AnnotationDependsOn]), &deps)
 	for _, dep := range deps {
-		met := false
+		optional := dep.Required != nil && !*dep.Required
+		d, _ := f.objects["Deployment/"+pod.Namespace+"/"+plan.ObjectName(dep.Service)].(*appsv1.Deployment)
+		if optional && (d == nil || *d.Spec.Replicas == 0) {
+			continue
+		}
+		count := 0
 		for _, other := range f.podsIn(pod.Namespace) {
-			if other.Labels[api.LabelService] != dep.Service || len(other.Status.ContainerStatuses) == 0 {
+			if other.Labels[api.LabelService] != dep.Service || d != nil && plan.VersionOf(other.Annotations) != plan.VersionOf(d.Spec.Template.Annotations) {
 				continue
 			}
-			c := other.Status.ContainerStatuses[0]
-			switch dep.Condition {
-			case "service_healthy":
-				met = met || c.Ready
-			case "service_completed_successfully":
-				met = met || c.State.Terminated != nil && c.State.Terminated.ExitCode == 0
-			default:
-				met = met || c.State.Running != nil || c.State.Terminated != nil
+			count++
+			if !hasCome(other, dep.Condition, optional) {
+				return false
 			}
 		}
-		if !met {
+		if count == 0 {
 			return false
 		}
 	}
 	return true
+}
+
+func hasCome(pod *corev1.Pod, condition string, optional bool) bool {
+	if len(pod.Status.ContainerStatuses) == 0 {
+		return false
+	}
+	c := pod.Status.ContainerStatuses[0]
+	ended := c.State.Terminated != nil
+	switch condition {
+	case "service_healthy":
+		return c.Ready || optional && ended
+	case "service_completed_successfully":
+		return ended && (optional || c.State.Terminated.ExitCode == 0)
+	}
+	return c.State.Running != nil || ended
 }
 
 func (f *Fake) remove(pod *corev1.Pod) {
