@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"mime"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/runtime"
@@ -24,16 +25,16 @@ func ParseContentType(header string) (Format, bool) {
 	if header == "" {
 		return JSON, true
 	}
+	// Nearly every header is one of the names and nothing else.
+	if i := slices.Index(mediaTypes[:], header); i >= 0 {
+		return Format(i), true
+	}
 	name, _, err := mime.ParseMediaType(header)
 	if err != nil {
 		return 0, false
 	}
-	for i, known := range mediaTypes {
-		if name == known {
-			return Format(i), true
-		}
-	}
-	return 0, false
+	i := slices.Index(mediaTypes[:], name)
+	return Format(max(i, 0)), i >= 0
 }
 
 // Decode fills into from a request body. With strict set, unknown and duplicate fields are found and returned, and it is
