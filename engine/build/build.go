@@ -60,6 +60,7 @@ type parts struct {
 	controller *control.Controller
 	sessions   *session.Manager
 	exec       *runner
+	doubt      *doubt
 	server     *grpc.Server
 	conns      *handover
 	serving    sync.WaitGroup
@@ -184,13 +185,27 @@ func (b *Builder) sweep(ctx context.Context) error {
 	if err := sweepMounts(b.cfg.Content.LayerDir()); err != nil {
 		return content.Wrap(err, "clear interrupted builds")
 	}
-	if b.cfg.Content.Torn() { // the cache refers to layers that are gone
-		if err := os.RemoveAll(b.cfg.Dir); err != nil {
-			return content.Wrap(err, "clear build cache")
-		}
+	if err := b.dropTorn(ctx); err != nil {
+		return content.Wrap(err, "clear build cache")
 	}
 	b.swept = true
 	return nil
+}
+
+// dropTorn has the cache begin anew if a crash of the machine tore it, or layers that it refers to.
+func (b *Builder) dropTorn(ctx context.Context) error {
+	doubtful, err := torn(b.cfg.Dir, b.cfg.Content.Boot())
+	if err != nil {
+		return err
+	}
+	if !doubtful && !b.cfg.Content.Torn() {
+		return nil
+	}
+	b.log.Warn("the machine stopped while the build cache was being written: builds begin without it")
+	if err := dropLeases(ctx, b.cfg.Content); err != nil {
+		return err
+	}
+	return os.RemoveAll(b.cfg.Dir)
 }
 
 // Run lets builds happen until ctx ends, then breaks off those that run and closes the databases. It returns when all is closed.
@@ -217,15 +232,16 @@ func (b *Builder) Close() error {
 	p.conns.Close()
 	p.serving.Wait()
 	p.exec.stop()
+	p.doubt.close()
 	return content.Wrap(p.controller.Close(), "close builder")
 }
 
 // newServer is the gRPC server of the control API. The interceptors carry BuildKit's typed errors, and with them the lines of the
 // Dockerfile they are about.
-func newServer(c *control.Controller) *grpc.Server {
+func newServer(c *control.Controller, d *doubt) *grpc.Server {
 	const largest = 16 << 20 // as BuildKit's clients expect
 	server := grpc.NewServer(
-		grpc.UnaryInterceptor(grpcerrors.UnaryServerInterceptor), grpc.StreamInterceptor(grpcerrors.StreamServerInterceptor),
+		grpc.ChainUnaryInterceptor(grpcerrors.UnaryServerInterceptor, d.around), grpc.StreamInterceptor(grpcerrors.StreamServerInterceptor),
 		grpc.MaxRecvMsgSize(largest), grpc.MaxSendMsgSize(largest))
 	c.Register(server)
 	return server

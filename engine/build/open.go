@@ -81,7 +81,9 @@ func (b *Builder) open() (_ *parts, err error) {
 		return nil, err
 	}
 	opened = append(opened, cache)
-	history, err := boltutil.SafeOpen(filepath.Join(b.cfg.Dir, "history.db"), 0o600, &bolt.Options{FreelistType: bolt.FreelistMapType, NoFreelistSync: true})
+	// What was built just now need not outlive a power cut, so no build waits for the disk because of it; a file that is torn is begun anew.
+	history, err := boltutil.SafeOpen(filepath.Join(b.cfg.Dir, "history.db"), 0o600,
+		&bolt.Options{FreelistType: bolt.FreelistMapType, NoFreelistSync: true, NoSync: true})
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +110,8 @@ func (b *Builder) open() (_ *parts, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return &parts{worker: w, controller: controller, sessions: sessions, exec: exec, server: newServer(controller), conns: newHandover()}, nil
+	doubt := newDoubt(b.cfg.Dir, b.cfg.Content.Boot(), opt.MetadataStore.DB().Update, b.log)
+	return &parts{worker: w, controller: controller, sessions: sessions, exec: exec, doubt: doubt, server: newServer(controller, doubt), conns: newHandover()}, nil
 }
 
 // frontends lists the languages builds may be written in.

@@ -212,6 +212,9 @@ func (s *Store) Lease(ctx context.Context) (_ context.Context, done func(), _ er
 // begin anew.
 func (s *Store) Torn() bool { return s.torn }
 
+// Boot names the machine's present boot.
+func (s *Store) Boot() string { return s.journal.boot }
+
 // Collect asks for a collection soon. It never waits for one.
 func (s *Store) Collect() {
 	select {
