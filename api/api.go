@@ -40,19 +40,11 @@ const (
 // each port and who has it.
 const ConditionPublished = "cuppa.dev/Published"
 
-// Annotations on pods that the engine alone reads (engine/cri); the key may end in ".<container>" to name one container.
+// What a pod asks of the node's engine beyond Kubernetes's own fields. Nobody but Compose's own identity may set, change or remove an
+// annotation that begins with EnginePrefix; the one that exists holds a document of api/extras.
 const (
-	AnnotationInit        = "engine.cuppa.dev/init"         // "true": a reaper runs as pid 1
-	AnnotationUlimits     = "engine.cuppa.dev/ulimits"      // JSON: {"nofile":{"soft":1024,"hard":2048}}
-	AnnotationPidsLimit   = "engine.cuppa.dev/pids-limit"   // integer
-	AnnotationDevices     = "engine.cuppa.dev/devices"      // JSON: ["/dev/fuse:/dev/fuse:rwm"]
-	AnnotationVolumeFill  = "engine.cuppa.dev/volume-fill"  // JSON: {"/data":true}: container paths whose empty mounts are filled from the image
-	AnnotationUser        = "engine.cuppa.dev/user"         // "name[:group]": names that the image's passwd and group files know
-	AnnotationStopSignal  = "engine.cuppa.dev/stop-signal"  // "SIGUSR1"
-	AnnotationShmSize     = "engine.cuppa.dev/shm-size"     // bytes
-	AnnotationEmptyArgs   = "engine.cuppa.dev/empty-args"   // "command", "args" or both: clear the image's ENTRYPOINT or CMD
-	AnnotationUnsetEnv    = "engine.cuppa.dev/unset-env"    // JSON list of variable names removed from the image's
-	AnnotationCgroupExtra = "engine.cuppa.dev/cgroup-extra" // JSON of OCI linux.resources fields to merge
+	EnginePrefix     = "engine.cuppa.dev/"
+	AnnotationExtras = EnginePrefix + "extras"
 )
 
 // Ports and paths.
@@ -71,6 +63,8 @@ const ClusterDomain = "cluster.local"
 const (
 	GroupMasters = "system:masters"
 	GroupNodes   = "system:nodes"
+	// GroupCompose is the group of Compose's front end on a server's own machine, the only one that may ask the engine for extras.
+	GroupCompose = "cuppa:compose"
 )
 
 // VersionOf tells the versions of a Compose service apart, by the annotations of its pod template or of a pod.

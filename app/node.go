@@ -138,7 +138,7 @@ func (n *node) run(ctx context.Context, cluster, services kube.Cluster, ca *pki.
 		return err
 	}
 	k, err := kubelet.New(kubelet.Config{
-		NodeName: n.config.NodeName, Cluster: cluster, Runtime: door, Images: door, Streamer: door,
+		NodeName: n.config.NodeName, Cluster: cluster, Runtime: door, Images: door, Streamer: door, Extender: door,
 		DataDir: filepath.Join(n.config.DataDir, "kubelet"), RunDir: filepath.Join(n.config.RunDir, "kubelet"),
 		NodeIPs: []string{nodeIP.String()}, PodCIDR: block.String(), ClusterDNS: []string{n.ranges.DNS().String()}, ClusterDomain: api.ClusterDomain, ResolvConf: n.config.ResolvConf,
 		CgroupRoot: strings.TrimPrefix(n.config.CgroupParent, "/"),

@@ -22,6 +22,7 @@ type Config struct {
 	Runtime  cri.RuntimeService
 	Images   cri.ImageManagerService
 	Streamer Streamer // nil: no exec, attach and port-forward
+	Extender Extender // nil: containers that ask for extras are refused
 
 	DataDir string // state that survives a reboot: pods, logs
 	RunDir  string // state that does not; it should be in memory, since secrets are written there

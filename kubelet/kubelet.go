@@ -121,7 +121,7 @@ func (k *Kubelet) deps(facts node.Facts, runtimeName string, recorder *events.Re
 		return nil, err
 	}
 	memory := facts.Capacity[corev1.ResourceMemory]
-	return &podworker.Deps{
+	deps := &podworker.Deps{
 		Runtime: c.Runtime, Cluster: c.Cluster, Images: &image.Puller{Images: c.Images, Source: reader}, Volumes: volumes,
 		Objects: reader, Events: recorder, Probes: probe.Handler{Runtime: c.Runtime}, NodeName: c.NodeName, Logger: c.Logger,
 		Node: criconfig.Node{
@@ -130,7 +130,11 @@ func (k *Kubelet) deps(facts node.Facts, runtimeName string, recorder *events.Re
 		},
 		Around: podworker.Surroundings{HostIPs: c.NodeIPs, RuntimeName: runtimeName}, Allocatable: node.Allocatable(facts),
 		Measure: k.metrics.observe,
-	}, nil
+	}
+	if c.Extender != nil {
+		deps.Extender = c.Extender
+	}
+	return deps, nil
 }
 
 func (k *Kubelet) server(pool *podworker.Pool) (*server.Server, error) {

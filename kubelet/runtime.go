@@ -3,6 +3,10 @@ package kubelet
 import (
 	"context"
 	"io"
+
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/cuppa-project/cuppa/api/extras"
 )
 
 // TerminalSize is the size of a terminal in characters. It is an alias of an unnamed type so that a runtime can implement
@@ -24,4 +28,13 @@ type Streamer interface {
 	// PortForwardStream connects stream to the TCP port on the loopback address inside the sandbox's network namespace,
 	// until either side has closed. The error is errkind.Unavailable if nothing listens there.
 	PortForwardStream(ctx context.Context, sandboxID string, port int32, stream io.ReadWriteCloser) error
+}
+
+// Extender takes what a pod may ask of the engine beyond CRI's fields, as values: a runtime in the same process has it, one behind a socket does
+// not, for over a socket there would be nothing but annotations, which are anybody's words. The calls are those of CRI otherwise.
+type Extender interface {
+	// RunSandbox is RunPodSandbox for a pod that asks for extras.
+	RunSandbox(ctx context.Context, config *runtimeapi.PodSandboxConfig, handler string, asked extras.Document) (string, error)
+	// MakeContainer is CreateContainer for a container that asks for extras.
+	MakeContainer(ctx context.Context, sandboxID string, config *runtimeapi.ContainerConfig, asked extras.Container) (string, error)
 }

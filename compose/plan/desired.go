@@ -239,6 +239,8 @@ func difference(have, want map[string]string, force bool) string {
 	switch {
 	case have[annotationHash] != want[annotationHash]:
 		return "configuration changed"
+	case outdated(have):
+		return "made by an older version"
 	case want[annotationImageID] != "" && have[annotationImageID] != want[annotationImageID]:
 		return "image changed"
 	case force:

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/cuppa-project/cuppa/api"
+	"github.com/cuppa-project/cuppa/api/extras"
 	"github.com/cuppa-project/cuppa/compose/model"
 )
 
@@ -46,11 +47,12 @@ func (b *builder) template(s *model.Service, image Image) corev1.PodTemplateSpec
 		spec.DNSPolicy = corev1.DNSClusterFirstWithHostNet
 	}
 	podSecurity(s, spec)
-	c := b.container(s, &t)
-	b.volumes(s, image, &t, &c)
+	asked := b.asked(s)
+	c := b.container(s, &t, &asked)
+	b.volumes(s, image, &t, &c, &asked)
 	b.probes(s, image, spec, &c)
 	spec.Containers = []corev1.Container{c}
-	b.engine(s, &t)
+	b.extras(s, &t, asked)
 	if len(s.DependsOn) > 0 && !b.opts.NoDeps {
 		b.gate(s, &t)
 	}
@@ -91,7 +93,7 @@ func podSecurity(s *model.Service, spec *corev1.PodSpec) {
 	}
 }
 
-func (b *builder) container(s *model.Service, t *corev1.PodTemplateSpec) corev1.Container {
+func (b *builder) container(s *model.Service, t *corev1.PodTemplateSpec, asked *extras.Container) corev1.Container {
 	c := corev1.Container{
 		Name: ObjectName(s.Name), Image: ImageRef(b.project.Name, s), WorkingDir: s.WorkingDir, TTY: s.TTY, Stdin: s.StdinOpen,
 		ImagePullPolicy: corev1.PullIfNotPresent,
@@ -100,36 +102,20 @@ func (b *builder) container(s *model.Service, t *corev1.PodTemplateSpec) corev1.
 	if s.Build != nil || s.PullPolicy == "never" {
 		c.ImagePullPolicy = corev1.PullNever
 	}
-	var empty []string
 	if s.Entrypoint != nil {
 		c.Command = literals(*s.Entrypoint)
-		if len(c.Command) == 0 {
-			empty = append(empty, "command")
-		}
+		asked.ClearCommand = len(c.Command) == 0
 	}
 	if s.Command != nil {
 		c.Args = literals(*s.Command)
-		if len(c.Args) == 0 && s.Entrypoint == nil {
-			empty = append(empty, "args")
-		}
+		asked.ClearArgs = len(c.Args) == 0 && s.Entrypoint == nil
 	}
-	switch len(empty) {
-	case 1:
-		t.Annotations[api.AnnotationEmptyArgs] = empty[0]
-	case 2:
-		t.Annotations[api.AnnotationEmptyArgs] = "both"
-	}
-	var unset []string
 	for _, name := range slices.Sorted(maps.Keys(s.Env)) {
 		if v := s.Env[name]; v == nil {
-			unset = append(unset, name)
+			asked.UnsetEnv = append(asked.UnsetEnv, name)
 		} else {
 			c.Env = append(c.Env, corev1.EnvVar{Name: name, Value: literal(*v)})
 		}
-	}
-	if len(unset) > 0 {
-		data, _ := json.Marshal(unset)
-		t.Annotations[api.AnnotationUnsetEnv] = string(data)
 	}
 	for _, p := range s.Ports {
 		if s.NetworkMode == "host" {
@@ -141,7 +127,7 @@ func (b *builder) container(s *model.Service, t *corev1.PodTemplateSpec) corev1.
 		}
 	}
 	b.restart(s, t, &c)
-	b.security(s, t, &c)
+	b.security(s, &c, asked)
 	c.Resources = requirements(s.Resources)
 	return c
 }
@@ -178,7 +164,7 @@ func (b *builder) restart(s *model.Service, t *corev1.PodTemplateSpec, c *corev1
 	t.Annotations[api.AnnotationKeepFinished] = "true"
 }
 
-func (b *builder) security(s *model.Service, t *corev1.PodTemplateSpec, c *corev1.Container) {
+func (b *builder) security(s *model.Service, c *corev1.Container, asked *extras.Container) {
 	sec := &corev1.SecurityContext{}
 	used := false
 	if s.User != "" {
@@ -192,7 +178,7 @@ func (b *builder) security(s *model.Service, t *corev1.PodTemplateSpec, c *corev
 				sec.RunAsGroup = &gid
 			}
 		} else {
-			t.Annotations[api.AnnotationUser] = s.User
+			asked.User = s.User
 		}
 	}
 	if len(s.CapAdd)+len(s.CapDrop) > 0 {
@@ -258,60 +244,5 @@ func requirements(r model.Resources) corev1.ResourceRequirements {
 	}
 	set(corev1.ResourceCPU, milli(r.CPULimit), milli(r.CPUReservation))
 	set(corev1.ResourceMemory, size(r.MemoryLimit), size(r.MemoryReservation))
-	return out
-}
-
-// engine writes down what only the engine understands.
-func (b *builder) engine(s *model.Service, t *corev1.PodTemplateSpec) {
-	note := func(key string, value any) {
-		data, _ := json.Marshal(value)
-		t.Annotations[key] = string(data)
-	}
-	if s.Init {
-		t.Annotations[api.AnnotationInit] = "true"
-	}
-	if s.StopSignal != "" {
-		t.Annotations[api.AnnotationStopSignal] = s.StopSignal
-	}
-	if s.ShmSize > 0 {
-		t.Annotations[api.AnnotationShmSize] = strconv.FormatInt(s.ShmSize, 10)
-	}
-	if s.Resources.Pids > 0 {
-		t.Annotations[api.AnnotationPidsLimit] = strconv.FormatInt(s.Resources.Pids, 10)
-	}
-	if len(s.Ulimits) > 0 {
-		note(api.AnnotationUlimits, s.Ulimits)
-	}
-	if len(s.Devices) > 0 {
-		note(api.AnnotationDevices, s.Devices)
-	}
-	if extra := cgroupExtra(s.Resources); len(extra) > 0 {
-		note(api.AnnotationCgroupExtra, extra)
-	}
-}
-
-// cgroupExtra is the part of the OCI resources that Kubernetes has no field for.
-func cgroupExtra(r model.Resources) map[string]any {
-	out := map[string]any{}
-	cpu := map[string]any{}
-	if r.CPUShares > 0 {
-		cpu["shares"] = r.CPUShares
-	}
-	if r.CPUSet != "" {
-		cpu["cpus"] = r.CPUSet
-	}
-	memory := map[string]any{}
-	if r.MemorySwap != 0 {
-		memory["swap"] = r.MemorySwap
-	}
-	if r.Swappiness != nil {
-		memory["swappiness"] = *r.Swappiness
-	}
-	if len(cpu) > 0 {
-		out["cpu"] = cpu
-	}
-	if len(memory) > 0 {
-		out["memory"] = memory
-	}
 	return out
 }

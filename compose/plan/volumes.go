@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"encoding/json"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -9,33 +8,28 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 
-	"github.com/cuppa-project/cuppa/api"
+	"github.com/cuppa-project/cuppa/api/extras"
 	"github.com/cuppa-project/cuppa/compose/model"
 )
 
 // volumes mounts everything the service and its image ask for. A folder that the image has at the place of a volume fills the volume on its
-// first use; the engine does that, told by an annotation.
-func (b *builder) volumes(s *model.Service, image Image, t *corev1.PodTemplateSpec, c *corev1.Container) {
+// first use; the engine does that.
+func (b *builder) volumes(s *model.Service, image Image, t *corev1.PodTemplateSpec, c *corev1.Container, asked *extras.Container) {
 	mounts := slices.Clone(s.Mounts)
 	for _, path := range image.Volumes {
 		if !slices.ContainsFunc(mounts, func(m model.Mount) bool { return m.Target == path }) {
 			mounts = append(mounts, model.Mount{Kind: model.Anonymous, Target: path})
 		}
 	}
-	fill := map[string]bool{}
 	for _, m := range mounts {
 		v := corev1.Volume{Name: fmt.Sprintf("volume-%d", len(t.Spec.Volumes)+1)}
 		vm := corev1.VolumeMount{Name: v.Name, MountPath: m.Target, ReadOnly: m.ReadOnly, SubPath: m.Subpath}
 		b.source(m, &v, &vm)
 		if (m.Kind == model.Named || m.Kind == model.Anonymous) && !m.NoCopy {
-			fill[m.Target] = true
+			asked.Fill = append(asked.Fill, m.Target)
 		}
 		t.Spec.Volumes = append(t.Spec.Volumes, v)
 		c.VolumeMounts = append(c.VolumeMounts, vm)
-	}
-	if len(fill) > 0 {
-		data, _ := json.Marshal(fill)
-		t.Annotations[api.AnnotationVolumeFill] = string(data)
 	}
 	for _, ref := range s.Configs {
 		v := corev1.Volume{Name: fmt.Sprintf("volume-%d", len(t.Spec.Volumes)+1)}

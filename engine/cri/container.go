@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"github.com/cuppa-project/cuppa/api/extras"
 	"github.com/cuppa-project/cuppa/engine/container"
 	"github.com/cuppa-project/cuppa/internal/errkind"
 )
@@ -26,6 +27,10 @@ func pidNamespace(pid int) string { return "/proc/" + strconv.Itoa(pid) + "/ns/p
 
 // CreateContainer implements RuntimeService. A second call for the same name and attempt in a pod returns the container that is there.
 func (s *Service) CreateContainer(ctx context.Context, sandboxID string, config *runtimeapi.ContainerConfig, _ *runtimeapi.PodSandboxConfig) (string, error) {
+	return s.makeContainer(ctx, sandboxID, config, extras.Container{})
+}
+
+func (s *Service) makeContainer(ctx context.Context, sandboxID string, config *runtimeapi.ContainerConfig, asked extras.Container) (string, error) {
 	if config.GetMetadata().GetName() == "" || config.GetImage().GetImage() == "" {
 		return "", errkind.New(errkind.Invalid, "a container needs a name and an image")
 	}
@@ -56,7 +61,7 @@ func (s *Service) CreateContainer(ctx context.Context, sandboxID string, config 
 		delete(s.making, c.ID)
 		s.mu.Unlock()
 	}()
-	if err := s.createContainer(ctx, b, c); err != nil {
+	if err := s.createContainer(ctx, b, c, asked); err != nil {
 		undo := errors.Join(s.images.RemoveRootFS(context.WithoutCancel(ctx), c.ID), os.RemoveAll(s.containerDir(c.ID)))
 		return "", errors.Join(fmt.Errorf("create container %q: %w", config.Metadata.Name, err), undo)
 	}
@@ -66,13 +71,13 @@ func (s *Service) CreateContainer(ctx context.Context, sandboxID string, config 
 	return c.ID, nil
 }
 
-func (s *Service) createContainer(ctx context.Context, b *sandbox, c *ctr) error {
+func (s *Service) createContainer(ctx context.Context, b *sandbox, c *ctr, asked extras.Container) error {
 	image, err := s.images.Image(ctx, c.Config.Image.Image)
 	if err != nil {
 		return err
 	}
 	c.ImageID = image.ID
-	spec, err := s.containerSpec(ctx, b, c, image)
+	spec, err := s.containerSpec(ctx, b, c, image, asked)
 	if err != nil {
 		return err
 	}
@@ -87,12 +92,11 @@ func (s *Service) createContainer(ctx context.Context, b *sandbox, c *ctr) error
 }
 
 // containerSpec describes a container to the runtime, but for its root.
-func (s *Service) containerSpec(ctx context.Context, b *sandbox, c *ctr, image Image) (container.Spec, error) {
-	var out container.Spec
-	x, err := readExtras(c.Config, b.Config)
-	if err != nil {
-		return out, err
-	}
+func (s *Service) containerSpec(ctx context.Context, b *sandbox, c *ctr, image Image, x extras.Container) (container.Spec, error) {
+	var (
+		out container.Spec
+		err error
+	)
 	if c.StopSignal, err = stopSignal(c.Config, image, x); err != nil {
 		return out, err
 	}
@@ -101,7 +105,7 @@ func (s *Service) containerSpec(ctx context.Context, b *sandbox, c *ctr, image I
 	in := specInput{host: s.host, pod: &b.sandboxRecord, id: c.ID, config: c.Config, image: image, extras: x, seccomp: s.seccompFor(sc),
 		files: podFiles{hostname: filepath.Join(dir, "hostname"), resolvConf: filepath.Join(dir, "resolv.conf"),
 			hosts: filepath.Join(dir, "hosts")}}
-	if in.devices, err = findDevices(slices.Concat(c.Config.Devices, x.devices), sc.GetPrivileged()); err != nil {
+	if in.devices, err = findDevices(slices.Concat(c.Config.Devices, extraDevices(x.Devices)), sc.GetPrivileged()); err != nil {
 		return out, err
 	}
 	if err := s.pidNamespaces(ctx, b, sc, &in); err != nil {
@@ -112,19 +116,19 @@ func (s *Service) containerSpec(ctx context.Context, b *sandbox, c *ctr, image I
 	}
 	out = container.Spec{ID: c.ID, Labels: map[string]string{labelSandbox: b.ID, "engine.cuppa.dev/name": c.Config.Metadata.Name},
 		Terminal: c.Config.Tty, OpenStdin: c.Config.Stdin, StdinOnce: c.Config.StdinOnce, LogPath: c.LogPath,
-		LogSize: s.cfg.LogSize, LogKeep: s.cfg.LogKeep, Init: x.init,
+		LogSize: s.cfg.LogSize, LogKeep: s.cfg.LogKeep, Init: x.Init,
 		StrictGroups: sc.GetSupplementalGroupsPolicy() == runtimeapi.SupplementalGroupsPolicy_Strict}
 	if out.User, err = userText(sc, image); err != nil {
 		return out, err
 	}
-	if x.user != "" {
-		out.User = x.user
+	if x.User != "" {
+		out.User = x.User
 	}
 	if out.OCI, err = makeSpec(in); err != nil {
 		return out, err
 	}
 	for _, m := range c.Config.Mounts {
-		if x.fill[m.ContainerPath] {
+		if slices.Contains(x.Fill, m.ContainerPath) {
 			out.Fills = append(out.Fills, container.Fill{From: m.ContainerPath, To: m.HostPath})
 		}
 	}
@@ -172,18 +176,18 @@ func makeSources(mounts []*runtimeapi.Mount) error {
 }
 
 // stopSignal is the signal that asks a container to end.
-func stopSignal(config *runtimeapi.ContainerConfig, image Image, x extras) (int, error) {
+func stopSignal(config *runtimeapi.ContainerConfig, image Image, x extras.Container) (int, error) {
 	name := image.Config.StopSignal
 	if s := config.StopSignal; s != runtimeapi.Signal_SIGNAL_RUNTIME_DEFAULT {
 		name = signalName(s)
 	}
-	if x.stopSignal != "" {
-		name = x.stopSignal
+	if x.StopSignal != "" {
+		name = x.StopSignal
 	}
 	if name == "" {
 		name = "SIGTERM"
 	}
-	return parseSignal(name)
+	return extras.ParseSignal(name)
 }
 
 // StartContainer implements RuntimeService.

@@ -8,6 +8,7 @@ import (
 
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"github.com/cuppa-project/cuppa/api/extras"
 	"github.com/cuppa-project/cuppa/engine/container"
 	"github.com/cuppa-project/cuppa/internal/errkind"
 )
@@ -151,7 +152,7 @@ func signalName(s runtimeapi.Signal) string {
 func signalValue(n int) runtimeapi.Signal {
 	for value := range runtimeapi.Signal_name {
 		if s := runtimeapi.Signal(value); s != runtimeapi.Signal_SIGNAL_RUNTIME_DEFAULT {
-			if got, err := parseSignal(signalName(s)); err == nil && got == n {
+			if got, err := extras.ParseSignal(signalName(s)); err == nil && got == n {
 				return s
 			}
 		}

@@ -20,6 +20,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"github.com/cuppa-project/cuppa/api/extras"
 	"github.com/cuppa-project/cuppa/engine/container"
 	"github.com/cuppa-project/cuppa/engine/container/containertest"
 	"github.com/cuppa-project/cuppa/internal/errkind"
@@ -407,9 +408,6 @@ func TestCreateErrors(t *testing.T) {
 			c.Linux = &runtimeapi.LinuxContainerConfig{SecurityContext: &runtimeapi.LinuxContainerSecurityContext{
 				Capabilities: &runtimeapi.Capability{AddCapabilities: []string{"FLY"}}}}
 		}, errkind.Invalid, `unknown capability "CAP_FLY"`},
-		{"annotation", func(c *runtimeapi.ContainerConfig) {
-			c.Annotations = map[string]string{"engine.cuppa.dev/ulimits": `{"wings":{}}`}
-		}, errkind.Invalid, `annotation engine.cuppa.dev/ulimits of container "main": ulimit "wings" is not known`},
 		{"device", func(c *runtimeapi.ContainerConfig) {
 			c.Devices = []*runtimeapi.Device{{HostPath: "/dev/none"}}
 		}, errkind.Invalid, "device /dev/none"},
@@ -598,8 +596,9 @@ func specCases() map[string]func(*specInput) {
 				{ContainerPath: "/data", HostPath: "/v", Propagation: runtimeapi.MountPropagation_PROPAGATION_BIDIRECTIONAL},
 				{ContainerPath: "/etc/hosts", HostPath: "/k/hosts"},
 			}
-			in.extras = extras{shmSize: 1 << 20, pidsLimit: 9, unsetEnv: []string{"LANG"},
-				ulimits: []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 1, Hard: 2}}}
+			swappiness := uint64(7)
+			in.extras = extras.Container{PidsLimit: 9, UnsetEnv: []string{"LANG"}, Ulimits: map[string]extras.Ulimit{"nofile": {Soft: 1, Hard: 2}, "core": {Soft: -1, Hard: -1}},
+				CPU: &extras.CPU{Shares: 9, Set: "0-1"}, Memory: &extras.Memory{Swap: -1, Swappiness: &swappiness}}
 			in.config.Tty = true
 			in.config.Envs = []*runtimeapi.KeyValue{{Key: "A", Value: []byte("b=c")}, {Key: "PATH", Value: []byte("/x")}}
 		},
@@ -673,22 +672,22 @@ func TestCommandLine(t *testing.T) {
 	for _, tc := range []struct {
 		name          string
 		command, args []string
-		x             extras
+		x             extras.Container
 		want          string
 	}{
-		{"image", nil, nil, extras{}, "entry cmd"},
-		{"command", []string{"c"}, nil, extras{}, "c"},
-		{"args", nil, []string{"a"}, extras{}, "entry a"},
-		{"both", []string{"c"}, []string{"a"}, extras{}, "c a"},
-		{"no entrypoint", nil, nil, extras{emptyCmd: true}, "cmd"},
-		{"no cmd", nil, nil, extras{emptyArgs: true}, "entry"},
+		{"image", nil, nil, extras.Container{}, "entry cmd"},
+		{"command", []string{"c"}, nil, extras.Container{}, "c"},
+		{"args", nil, []string{"a"}, extras.Container{}, "entry a"},
+		{"both", []string{"c"}, []string{"a"}, extras.Container{}, "c a"},
+		{"no entrypoint", nil, nil, extras.Container{ClearCommand: true}, "cmd"},
+		{"no cmd", nil, nil, extras.Container{ClearArgs: true}, "entry"},
 	} {
 		got, err := commandLine(&runtimeapi.ContainerConfig{Command: tc.command, Args: tc.args}, image, tc.x)
 		if err != nil || strings.Join(got, " ") != tc.want {
 			t.Errorf("%s: %q, %v, want %q", tc.name, got, err, tc.want)
 		}
 	}
-	if _, err := commandLine(&runtimeapi.ContainerConfig{}, Image{}, extras{}); !errors.Is(err, errkind.Invalid) {
+	if _, err := commandLine(&runtimeapi.ContainerConfig{}, Image{}, extras.Container{}); !errors.Is(err, errkind.Invalid) {
 		t.Errorf("nothing to run gives %v", err)
 	}
 }
@@ -716,16 +715,6 @@ func TestUserText(t *testing.T) {
 }
 
 func TestSignals(t *testing.T) {
-	for text, want := range map[string]int{"TERM": 15, "SIGTERM": 15, "sigusr1": 10, "9": 9, "SIGRTMIN+3": 37, "SIGRTMAX-1": 63, "SIGRTMIN": 34} {
-		if got, err := parseSignal(text); err != nil || got != want {
-			t.Errorf("%s is %d, %v, want %d", text, got, err, want)
-		}
-	}
-	for _, text := range []string{"", "SIGFLY", "0", "65", "SIGRTMAX+1"} {
-		if got, err := parseSignal(text); err == nil {
-			t.Errorf("%q is %d, want an error", text, got)
-		}
-	}
 	if got := signalValue(37); got != runtimeapi.Signal_SIGNAL_SIGRTMINPLUS3 {
 		t.Errorf("37 is %v", got)
 	}
@@ -749,5 +738,49 @@ func TestHalfMadePodIsNotSeen(t *testing.T) {
 	list, err := b.ListPodSandbox(t.Context(), nil)
 	if err != nil || len(list) != 1 || list[0].State != runtimeapi.PodSandboxState_SANDBOX_READY {
 		t.Errorf("once it was made: got %v, %v; want it ready", list, err)
+	}
+}
+
+// TestAnnotationsAskForNothing holds that what anybody may write on a pod does not reach its containers: neither a user nor a device.
+func TestAnnotationsAskForNothing(t *testing.T) {
+	b := newBench(t, nil)
+	config := podConfig(b.dir, "web")
+	config.Annotations = map[string]string{"engine.cuppa.dev/user": "root", "engine.cuppa.dev/devices": `["/dev/null:/dev/disk:rwm"]`}
+	pod := b.pod(t, config)
+	c := containerConfig("main", "sleep", "1000")
+	c.Annotations = map[string]string{"engine.cuppa.dev/user": "root", "engine.cuppa.dev/cgroup-extra": `{"pids":{"limit":7}}`}
+	c.Linux = &runtimeapi.LinuxContainerConfig{SecurityContext: &runtimeapi.LinuxContainerSecurityContext{RunAsUser: &runtimeapi.Int64Value{Value: 1000}}}
+	spec, _ := b.runtime.Spec(b.create(t, pod, c))
+	if spec.User != "1000" || len(spec.OCI.Linux.Devices) != 0 || spec.OCI.Linux.Resources.Pids != nil {
+		t.Errorf("by annotations the container got user %q, devices %v and pids %v; want 1000 and nothing", spec.User, spec.OCI.Linux.Devices, spec.OCI.Linux.Resources.Pids)
+	}
+}
+
+// TestExtrasReachTheEngine holds that the same wishes act when they come as values.
+func TestExtrasReachTheEngine(t *testing.T) {
+	b := newBench(t, nil)
+	pod, err := b.RunSandbox(t.Context(), podConfig(b.dir, "web"), "", extras.Document{Version: extras.Version, ShmSize: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := containerConfig("main", "sleep", "1000")
+	c.Mounts = []*runtimeapi.Mount{{ContainerPath: "/data", HostPath: filepath.Join(b.dir, "data")}, {ContainerPath: "/logs", HostPath: filepath.Join(b.dir, "logs")}}
+	id, err := b.MakeContainer(t.Context(), pod, c, extras.Container{User: "root:disk", Init: true, StopSignal: "USR1", PidsLimit: 7, Fill: []string{"/data"},
+		Devices: []extras.Device{{Host: "/dev/null", Path: "/dev/disk", Access: "r"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec, _ := b.runtime.Spec(id)
+	if spec.User != "root:disk" || !spec.Init || *spec.OCI.Linux.Resources.Pids.Limit != 7 || len(spec.Fills) != 1 || spec.Fills[0].From != "/data" {
+		t.Errorf("got user %q, init %v, pids %v, fills %v", spec.User, spec.Init, spec.OCI.Linux.Resources.Pids, spec.Fills)
+	}
+	if d := spec.OCI.Linux.Devices; len(d) != 1 || d[0].Path != "/dev/disk" || spec.OCI.Linux.Resources.Devices[1].Access != "r" {
+		t.Errorf("got devices %v and rules %v, want /dev/disk to read", d, spec.OCI.Linux.Resources.Devices)
+	}
+	if got := b.namespaceSpec(b.sandboxes[pod]).ShmSize; got != 1<<20 {
+		t.Errorf("got %d bytes of shared memory, want %d", got, 1<<20)
+	}
+	if got := b.containers[id].StopSignal; got != 10 {
+		t.Errorf("got stop signal %d, want 10", got)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"github.com/cuppa-project/cuppa/api/extras"
 	"github.com/cuppa-project/cuppa/engine/container"
 	"github.com/cuppa-project/cuppa/engine/helper/helpertest"
 	"github.com/cuppa-project/cuppa/engine/logs"
@@ -115,9 +116,9 @@ func (r *real) podConfig(name string) *runtimeapi.PodSandboxConfig {
 	return c
 }
 
-func (r *real) run(t *testing.T, pod string, config *runtimeapi.ContainerConfig) string {
+func (r *real) run(t *testing.T, pod string, config *runtimeapi.ContainerConfig, asked ...extras.Container) string {
 	t.Helper()
-	id, err := r.CreateContainer(t.Context(), pod, config, nil)
+	id, err := r.MakeContainer(t.Context(), pod, config, append(asked, extras.Container{})[0])
 	if err == nil {
 		err = r.StartContainer(t.Context(), id)
 	}
@@ -137,9 +138,9 @@ func (r *real) pod(t *testing.T, config *runtimeapi.PodSandboxConfig) string {
 }
 
 // output runs a command to its end in a container of its own and returns what it wrote.
-func (r *real) output(t *testing.T, pod string, config *runtimeapi.ContainerConfig) (string, *runtimeapi.ContainerStatus) {
+func (r *real) output(t *testing.T, pod string, config *runtimeapi.ContainerConfig, asked ...extras.Container) (string, *runtimeapi.ContainerStatus) {
 	t.Helper()
-	id := r.run(t, pod, config)
+	id := r.run(t, pod, config, asked...)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	if _, err := r.runtime.Wait(ctx, id); err != nil {
@@ -166,6 +167,14 @@ func TestRealContainers(t *testing.T) {
 	r := newReal(t)
 	pod := r.pod(t, r.podConfig("web"))
 	volume := t.TempDir()
+	asked := map[string]extras.Container{
+		"volume fill":      {Fill: []string{"/etc"}},
+		"init":             {Init: true},
+		"ulimits clamped":  {Ulimits: map[string]extras.Ulimit{"nofile": {Soft: 333, Hard: 9999999}}},
+		"pids limit":       {PidsLimit: 3},
+		"user asked for":   {User: "app"},
+		"device asked for": {Devices: []extras.Device{{Host: "/dev/null", Path: "/dev/nothing", Access: "rw"}}},
+	}
 	for _, tc := range []struct {
 		name   string
 		script string
@@ -180,6 +189,10 @@ func TestRealContainers(t *testing.T) {
 		{"user by name", "id -u; id -g; id -G", func(c *runtimeapi.ContainerConfig) {
 			c.Linux = security(func(sc *runtimeapi.LinuxContainerSecurityContext) { sc.RunAsUsername = "app" })
 		}, "1000\n1001\n1001 2002\n", 0, "Completed"},
+		{"user asked for", "id -u; id -G", func(c *runtimeapi.ContainerConfig) {
+			c.Linux = security(func(sc *runtimeapi.LinuxContainerSecurityContext) { sc.RunAsUser = &runtimeapi.Int64Value{Value: 5} })
+		}, "1000\n1001 2002\n", 0, "Completed"},
+		{"device asked for", "echo x > /dev/nothing && test -c /dev/nothing && echo there", nil, "there\n", 0, "Completed"},
 		{"user by number", "id -u; id -g; id -G", func(c *runtimeapi.ContainerConfig) {
 			c.Linux = security(func(sc *runtimeapi.LinuxContainerSecurityContext) {
 				sc.RunAsUser, sc.RunAsGroup = &runtimeapi.Int64Value{Value: 1000}, &runtimeapi.Int64Value{Value: 7}
@@ -223,21 +236,15 @@ func TestRealContainers(t *testing.T) {
 		}, "16777216\n", 0, "Completed"},
 		{"volume fill", "exec 2>&1; cat /etc/passwd | head -n 1; ls /vol", func(c *runtimeapi.ContainerConfig) {
 			c.Mounts = []*runtimeapi.Mount{{ContainerPath: "/etc", HostPath: filepath.Join(volume, "etc")}}
-			c.Annotations = map[string]string{"engine.cuppa.dev/volume-fill": `{"/etc":true}`}
 		}, "root:x:0:0:root:/root:/bin/sh\nls: /vol: No such file or directory\n", 1, "Error"},
 		{"read-only mount", "touch /vol/x", func(c *runtimeapi.ContainerConfig) {
 			c.Mounts = []*runtimeapi.Mount{{ContainerPath: "/vol", HostPath: volume, Readonly: true}}
 		}, "touch: /vol/x: Read-only file system\n", 1, "Error"},
 		{"init", "echo $$", func(c *runtimeapi.ContainerConfig) {
 			c.Command = []string{"sh", "-c", "test $$ -ne 1 && echo not 1"}
-			c.Annotations = map[string]string{"engine.cuppa.dev/init": "true"}
 		}, "not 1\n", 0, "Completed"},
-		{"ulimits clamped", "ulimit -S -n", func(c *runtimeapi.ContainerConfig) {
-			c.Annotations = map[string]string{"engine.cuppa.dev/ulimits": `{"nofile":{"soft":333,"hard":9999999}}`}
-		}, "333\n", 0, "Completed"},
-		{"pids limit", "sleep 1 & sleep 1 & sleep 1 & wait", func(c *runtimeapi.ContainerConfig) {
-			c.Annotations = map[string]string{"engine.cuppa.dev/pids-limit": "3"}
-		}, "sh: can't fork: Resource temporarily unavailable\n", 2, "Error"},
+		{"ulimits clamped", "ulimit -S -n", nil, "333\n", 0, "Completed"},
+		{"pids limit", "sleep 1 & sleep 1 & sleep 1 & wait", nil, "sh: can't fork: Resource temporarily unavailable\n", 2, "Error"},
 		{"shared memory", "stat -f -c %b/%s /dev/shm", nil, "16384/4096\n", 0, "Completed"},
 		{"env and dir", "pwd; echo $LANG $A", func(c *runtimeapi.ContainerConfig) {
 			c.WorkingDir = "/made/here"
@@ -249,7 +256,7 @@ func TestRealContainers(t *testing.T) {
 			if tc.change != nil {
 				tc.change(config)
 			}
-			out, st := r.output(t, pod, config)
+			out, st := r.output(t, pod, config, asked[tc.name])
 			if out != tc.want || st.ExitCode != tc.code || st.Reason != tc.reason {
 				t.Errorf("output %q, code %d, reason %s (%s), want %q, %d, %s", out, st.ExitCode, st.Reason, st.Message, tc.want, tc.code, tc.reason)
 			}

@@ -36,6 +36,7 @@ type sandboxRecord struct {
 	Addresses      PodAddresses
 	Namespaces     container.Namespaces
 	Cgroup         string
+	ShmSize        int64  // bytes of the pod's shared memory; 0: the default
 	PidHolder      string // container whose pid namespace the pod's containers share, or ""
 }
 

@@ -48,11 +48,15 @@ func (r *sandboxRecord) podNetwork() PodNetwork {
 
 // RunPodSandbox implements RuntimeService. A second call for the same pod and attempt returns the sandbox that is there.
 func (s *Service) RunPodSandbox(ctx context.Context, config *runtimeapi.PodSandboxConfig, handler string) (string, error) {
+	return s.runSandbox(ctx, config, handler, 0)
+}
+
+func (s *Service) runSandbox(ctx context.Context, config *runtimeapi.PodSandboxConfig, handler string, shmSize int64) (string, error) {
 	if err := validateSandbox(config, handler); err != nil {
 		return "", err
 	}
 	b := &sandbox{making: true, sandboxRecord: sandboxRecord{ID: newID(), Config: config, RuntimeHandler: handler, CreatedAt: time.Now(),
-		State: sandboxNotReady, BootID: s.host.BootID, Cgroup: s.podCgroup(config)}}
+		State: sandboxNotReady, BootID: s.host.BootID, Cgroup: s.podCgroup(config), ShmSize: shmSize}}
 	b.op.Lock()
 	defer b.op.Unlock()
 	s.mu.Lock()

@@ -13,7 +13,6 @@ import (
 	"google.golang.org/protobuf/proto"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
-	"github.com/cuppa-project/cuppa/api"
 	"github.com/cuppa-project/cuppa/engine/container"
 	"github.com/cuppa-project/cuppa/internal/errkind"
 )
@@ -51,8 +50,8 @@ func (s *Service) namespaceSpec(b *sandbox) container.NamespaceSpec {
 		IPC: b.namespaceOptions().Ipc != runtimeapi.NamespaceMode_NODE, Cgroup: b.Cgroup}
 	if spec.IPC {
 		spec.ShmSize = defaultShm
-		if size, ok := sizeAnnotation(b.Config.Annotations[api.AnnotationShmSize]); ok {
-			spec.ShmSize = size
+		if b.ShmSize > 0 {
+			spec.ShmSize = b.ShmSize
 		}
 	}
 	if r := podResources(b.Config.GetLinux()); r != nil {

@@ -1,7 +1,6 @@
 package cri
 
 import (
-	"encoding/json"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -9,6 +8,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"github.com/cuppa-project/cuppa/api/extras"
 	"github.com/cuppa-project/cuppa/internal/errkind"
 )
 
@@ -19,7 +19,7 @@ type specInput struct {
 	id        string
 	config    *runtimeapi.ContainerConfig
 	image     Image
-	extras    extras
+	extras    extras.Container
 	targetPid int // process whose pid namespace to join; 0: by the namespace options
 	holderPid int // of the pod's shared pid namespace
 	files     podFiles
@@ -46,7 +46,7 @@ func makeSpec(in specInput) (*specs.Spec, error) {
 		Root:    &specs.Root{Readonly: sc.GetReadonlyRootfs()},
 		Process: &specs.Process{
 			Args: args, Env: environment(in), Cwd: workingDir(in), Terminal: in.config.Tty, Capabilities: caps,
-			NoNewPrivileges: sc.GetNoNewPrivs(), Rlimits: in.extras.ulimits, User: user(sc),
+			NoNewPrivileges: sc.GetNoNewPrivs(), Rlimits: rlimits(in.extras.Ulimits), User: user(sc),
 		},
 		Linux: &specs.Linux{
 			CgroupsPath: filepath.Join(in.pod.Cgroup, in.id), Namespaces: namespaces(in, sc), Sysctl: sysctls(in.pod),
@@ -57,9 +57,7 @@ func makeSpec(in specInput) (*specs.Spec, error) {
 	if sc.GetPrivileged() {
 		spec.Linux.MaskedPaths, spec.Linux.ReadonlyPaths = nil, nil
 	}
-	if spec.Linux.Resources, err = resources(in, sc); err != nil {
-		return nil, err
-	}
+	spec.Linux.Resources = resources(in, sc)
 	if adj := in.config.GetLinux().GetResources().GetOomScoreAdj(); adj != 0 {
 		n := int(adj)
 		spec.Process.OOMScoreAdj = &n
@@ -80,12 +78,12 @@ func makeSpec(in specInput) (*specs.Spec, error) {
 
 // commandLine joins what the pod says and what the image says: a command replaces the image's ENTRYPOINT and CMD,
 // arguments alone its CMD.
-func commandLine(config *runtimeapi.ContainerConfig, image Image, x extras) ([]string, error) {
+func commandLine(config *runtimeapi.ContainerConfig, image Image, x extras.Container) ([]string, error) {
 	entrypoint, cmd := image.Config.Entrypoint, image.Config.Cmd
-	if x.emptyCmd {
+	if x.ClearCommand {
 		entrypoint = nil
 	}
-	if x.emptyArgs {
+	if x.ClearArgs {
 		cmd = nil
 	}
 	command, args := config.Command, config.Args
@@ -122,7 +120,7 @@ func environment(in specInput) []string {
 	}
 	for _, pair := range in.image.Config.Env {
 		name, value, _ := strings.Cut(pair, "=")
-		if !slices.Contains(in.extras.unsetEnv, name) {
+		if !slices.Contains(in.extras.UnsetEnv, name) {
 			set(name, value)
 		}
 	}
@@ -279,30 +277,23 @@ func sysctls(pod *sandboxRecord) map[string]string {
 	return out
 }
 
-func resources(in specInput, sc *runtimeapi.LinuxContainerSecurityContext) (*specs.LinuxResources, error) {
+func resources(in specInput, sc *runtimeapi.LinuxContainerSecurityContext) *specs.LinuxResources {
 	out := in.host.resources(in.config.GetLinux().GetResources())
-	if limit := in.extras.pidsLimit; limit != 0 {
-		out.Pids = &specs.LinuxPids{Limit: &limit}
-	}
-	if in.extras.resources != nil {
-		if err := json.Unmarshal(in.extras.resources, out); err != nil {
-			return nil, errkind.New(errkind.Invalid, "merge limits: %w", err)
-		}
-	}
+	addExtras(out, in.extras)
 	if sc.GetPrivileged() {
 		out.Devices = []specs.LinuxDeviceCgroup{{Allow: true, Access: "rwm"}}
-		return out, nil
+		return out
 	}
 	out.Devices = []specs.LinuxDeviceCgroup{{Allow: false, Access: "rwm"}}
 	for _, d := range in.devices {
 		major, minor := d.Major, d.Minor
 		access := "rwm"
-		for _, wish := range append(slices.Clone(in.config.Devices), in.extras.devices...) {
+		for _, wish := range append(slices.Clone(in.config.Devices), extraDevices(in.extras.Devices)...) {
 			if (wish.ContainerPath == d.Path || strings.HasPrefix(d.Path, wish.ContainerPath+"/")) && wish.Permissions != "" {
 				access = wish.Permissions
 			}
 		}
 		out.Devices = append(out.Devices, specs.LinuxDeviceCgroup{Allow: true, Type: d.Type, Major: &major, Minor: &minor, Access: access})
 	}
-	return out, nil
+	return out
 }

@@ -3,7 +3,6 @@ package cri
 import (
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -69,29 +68,16 @@ func mounts(spec *specs.Spec, in specInput, sc *runtimeapi.LinuxContainerSecurit
 
 func depth(path string) int { return strings.Count(strings.TrimSuffix(path, "/"), "/") }
 
-// shmMount is the pod's shared memory, or the container's own if it asks for a size, or the host's with hostIPC.
+// shmMount is the pod's shared memory, or the host's with hostIPC.
 func shmMount(in specInput) specs.Mount {
 	options := []string{"nosuid", "noexec", "nodev", "mode=1777"}
 	switch {
-	case in.extras.shmSize > 0 && in.extras.shmSize != shmOf(in.pod):
-		return specs.Mount{Destination: "/dev/shm", Type: "tmpfs", Source: "shm",
-			Options: append(options, "size="+strconv.FormatInt(in.extras.shmSize, 10))}
 	case in.pod.Namespaces.Shm != "":
 		return specs.Mount{Destination: "/dev/shm", Type: "bind", Source: in.pod.Namespaces.Shm, Options: []string{"rbind", "rprivate", "rw"}}
 	case in.pod.namespaceOptions().Ipc == runtimeapi.NamespaceMode_NODE:
 		return specs.Mount{Destination: "/dev/shm", Type: "bind", Source: "/dev/shm", Options: []string{"rbind", "rprivate", "rw"}}
 	}
 	return specs.Mount{Destination: "/dev/shm", Type: "tmpfs", Source: "shm", Options: append(options, "size=65536k")}
-}
-
-func shmOf(pod *sandboxRecord) int64 {
-	if pod.Namespaces.Shm == "" {
-		return 0
-	}
-	if size, ok := sizeAnnotation(pod.Config.Annotations["engine.cuppa.dev/shm-size"]); ok {
-		return size
-	}
-	return defaultShm
 }
 
 // seesLimits tells whether there is a limit that programs would look for in their cgroup.

@@ -15,6 +15,7 @@ import (
 	"k8s.io/component-helpers/resource"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"github.com/cuppa-project/cuppa/api"
 	"github.com/cuppa-project/cuppa/kubelet/observe"
 	"github.com/cuppa-project/cuppa/kubelet/qos"
 )
@@ -57,17 +58,25 @@ func Sandbox(node Node, pod *corev1.Pod, attempt uint32) *runtimeapi.PodSandboxC
 		LogDirectory: node.LogDir(observe.KeyOf(pod)),
 		DnsConfig:    DNS(node, pod),
 		Labels:       podLabels(pod),
-		Annotations:  maps.Clone(pod.Annotations),
+		Annotations:  podAnnotations(pod),
 		Linux:        linuxSandbox(node, pod),
-	}
-	if config.Annotations == nil {
-		config.Annotations = map[string]string{}
 	}
 	if !pod.Spec.HostNetwork {
 		config.Hostname = Hostname(node, pod)
 		config.PortMappings = portMappings(pod)
 	}
 	return config
+}
+
+// podAnnotations are the pod's, but for those that are meant for the engine: they go another way.
+func podAnnotations(pod *corev1.Pod) map[string]string {
+	out := map[string]string{}
+	for key, value := range pod.Annotations {
+		if !strings.HasPrefix(key, api.EnginePrefix) {
+			out[key] = value
+		}
+	}
+	return out
 }
 
 func podLabels(pod *corev1.Pod) map[string]string {

@@ -33,7 +33,7 @@ func ptr[T any](v T) *T { return &v }
 
 func plain() *corev1.Pod {
 	return &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "web-0", UID: "u1", Labels: map[string]string{"app": "web"}, Annotations: map[string]string{"engine.cuppa.dev/init": "true"}},
+		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "web-0", UID: "u1", Labels: map[string]string{"app": "web"}, Annotations: map[string]string{"engine.cuppa.dev/extras": "{}", "team": "shop"}},
 		Spec: corev1.PodSpec{TerminationGracePeriodSeconds: ptr(int64(30)), Containers: []corev1.Container{{
 			Name: "app", Image: "app:1", TerminationMessagePath: "/dev/termination-log", TerminationMessagePolicy: corev1.TerminationMessageReadFile}}},
 	}

@@ -2,6 +2,8 @@ package criconfig
 
 import (
 	"slices"
+	"strconv"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -111,6 +113,17 @@ func CheckNonRoot(pod *corev1.Pod, c *corev1.Container, imageUID *int64, imageUs
 	default:
 		return errkind.New(errkind.Invalid, "container has runAsNonRoot and image will run as root (pod: %q, container: %s)", pod.Namespace+"/"+pod.Name, c.Name)
 	}
+}
+
+// CheckNamedUser is CheckNonRoot for a container whose user is asked of the engine, by number or name, in the place of the spec's and the image's.
+func CheckNamedUser(pod *corev1.Pod, c *corev1.Container, user string) error {
+	name, _, _ := strings.Cut(user, ":")
+	uid, err := strconv.ParseUint(name, 10, 32)
+	if !is(Effective(pod, c).RunAsNonRoot) || err == nil && uid != 0 {
+		return nil
+	}
+	return errkind.New(errkind.Invalid, "container has runAsNonRoot, and the user it asks the engine for (%s) is root or known by its name only, cannot verify user is non-root (pod: %q, container: %s)",
+		user, pod.Namespace+"/"+pod.Name, c.Name)
 }
 
 // groups are the extra groups of every process: those the spec names, and the one that owns the pod's volumes.

@@ -1,12 +1,15 @@
 package podworker
 
 import (
+	"context"
 	"log/slog"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	cri "k8s.io/cri-api/pkg/apis"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"github.com/cuppa-project/cuppa/api/extras"
 	"github.com/cuppa-project/cuppa/kube"
 	"github.com/cuppa-project/cuppa/kube/events"
 	"github.com/cuppa-project/cuppa/kubelet/criconfig"
@@ -18,9 +21,16 @@ import (
 	"github.com/cuppa-project/cuppa/kubelet/volume"
 )
 
+// Extender is kubelet.Extender, which see.
+type Extender interface {
+	RunSandbox(ctx context.Context, config *runtimeapi.PodSandboxConfig, handler string, asked extras.Document) (string, error)
+	MakeContainer(ctx context.Context, sandboxID string, config *runtimeapi.ContainerConfig, asked extras.Container) (string, error)
+}
+
 // Deps is what workers use. All of it is shared by every worker and safe for concurrent use.
 type Deps struct {
 	Runtime  cri.RuntimeService
+	Extender Extender // nil: the runtime takes no extras
 	Cluster  kube.Cluster
 	Images   *image.Puller
 	Volumes  *volume.Keeper

@@ -139,7 +139,7 @@ func createSandbox(ctx context.Context, w *Worker, in Input, a Action) func(*Mem
 	}
 	err := os.MkdirAll(config.LogDirectory, 0o755)
 	if err == nil {
-		_, err = w.deps.Runtime.RunPodSandbox(ctx, config, handler)
+		err = runSandbox(ctx, w.deps, in.Pod, config, handler)
 	}
 	if err != nil {
 		message := "Failed to create pod sandbox: " + err.Error()

@@ -31,6 +31,7 @@ type world struct {
 	dir     string
 	stop    func()
 	pool    *podworker.Pool
+	foreign bool // the runtime is one that knows CRI alone
 }
 
 func newWorld(t *testing.T, dir string) *world {
@@ -53,6 +54,9 @@ func (w *world) start() {
 		Events: recorder, Probes: probe.Handler{Runtime: w.runtime}, NodeName: "node-1", Logger: logger,
 		Node:   criconfig.Node{LogRoot: filepath.Join(w.dir, "log"), ClusterDomain: "cluster.local", ClusterDNS: []string{"10.0.0.10"}, CgroupRoot: "cuppa"},
 		Around: podworker.Surroundings{HostIPs: []string{"192.0.2.1"}, RuntimeName: "fake"},
+	}
+	if !w.foreign {
+		deps.Extender = w.runtime
 	}
 	w.pool = podworker.NewPool(deps)
 	ctx, cancel := context.WithCancel(context.Background())

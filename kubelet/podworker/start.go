@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"github.com/cuppa-project/cuppa/api/extras"
 	"github.com/cuppa-project/cuppa/kubelet/criconfig"
 	"github.com/cuppa-project/cuppa/kubelet/environ"
 	"github.com/cuppa-project/cuppa/kubelet/image"
@@ -65,6 +66,7 @@ type starter struct {
 	action Action
 	spec   *corev1.Container
 	failed string // the reason of the failure
+	asked  extras.Container
 }
 
 func (s *starter) run(ctx context.Context) error {
@@ -81,7 +83,7 @@ func (s *starter) run(ctx context.Context) error {
 	if err != nil {
 		return s.fail(ReasonCreateConfigError, err, "Error: "+err.Error())
 	}
-	id, err := s.w.deps.Runtime.CreateContainer(ctx, sandbox.ID, container, config)
+	id, err := s.make(ctx, sandbox.ID, container, config)
 	if err != nil {
 		return s.fail(ReasonCreateContainerError, err, "Error: "+err.Error())
 	}
@@ -128,7 +130,11 @@ func (s *starter) image(ctx context.Context, sandbox *runtimeapi.PodSandboxConfi
 }
 
 func (s *starter) configure(ctx context.Context, img image.Image) (*runtimeapi.ContainerConfig, error) {
-	if err := criconfig.CheckNonRoot(s.in.Pod, s.spec, img.UID, img.Username); err != nil {
+	var err error
+	if s.asked, err = asked(s.w.deps, s.in.Pod, s.spec.Name); err != nil {
+		return nil, err
+	}
+	if err := checkNonRoot(s.in.Pod, s.spec, img, s.asked); err != nil {
 		return nil, err
 	}
 	deps := s.w.deps
