@@ -13,6 +13,7 @@ func Default(config Config) Pipeline {
 	life := &namespaceLifecycle{reader: config.Reader}
 	accounts := &serviceAccounts{reader: config.Reader}
 	nodes := &nodeRestriction{reader: config.Reader}
+	extras := &engineExtras{reader: config.Reader}
 	p := Pipeline{
 		Mutating: []Plugin{
 			{Name: "NamespaceLifecycle", On: []Operation{Create, Delete}, Admit: life.admit},
@@ -23,6 +24,7 @@ func Default(config Config) Pipeline {
 		Validating: []Plugin{
 			{Name: "ServiceAccount", On: []Operation{Create}, Admit: accounts.validate},
 			{Name: "NodeRestriction", Admit: nodes.validate},
+			{Name: "EngineExtras", On: []Operation{Create, Update}, Admit: extras.validate},
 		},
 	}
 	if config.Services != nil {
