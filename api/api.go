@@ -54,6 +54,8 @@ const (
 
 	DataDir = "/var/lib/cuppa" // state that survives a reboot
 	RunDir  = "/run/cuppa"     // sockets, namespaces, locks
+
+	ComposeKubeconfig = "compose.kubeconfig" // in the run directory: Compose's own way to the API
 )
 
 // ClusterDomain is the DNS suffix of every Service.

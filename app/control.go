@@ -177,6 +177,9 @@ func (c *control) as(name string, groups ...string) func(*apiserver.Server) kube
 // Kubeconfig is where the administrator's kubeconfig lies.
 func Kubeconfig(dataDir string) string { return filepath.Join(dataDir, "admin.kubeconfig") }
 
+// ComposeKubeconfig is where the kubeconfig of Compose's front end lies. It is in the run directory, for it is for this machine alone.
+func ComposeKubeconfig(runDir string) string { return filepath.Join(runDir, api.ComposeKubeconfig) }
+
 func (c *control) writeKubeconfig(addr net.Addr) error {
 	pair, err := c.ca.Issue(pki.Request{Name: "admin", CommonName: "admin", Organizations: []string{api.GroupMasters}})
 	if err != nil {
@@ -186,15 +189,30 @@ func (c *control) writeKubeconfig(addr net.Addr) error {
 	if err != nil {
 		return err
 	}
-	raw, err := kubeconfig("https://"+net.JoinHostPort("127.0.0.1", port), c.ca.PEM(), pair)
+	server := "https://" + net.JoinHostPort("127.0.0.1", port)
+	raw, err := kubeconfig(server, c.ca.PEM(), "admin", pair)
 	if err != nil {
 		return err
 	}
-	path := Kubeconfig(c.config.DataDir)
-	if have, err := os.ReadFile(path); err == nil && string(have) == string(raw) {
+	if err := keepFile(Kubeconfig(c.config.DataDir), raw); err != nil {
+		return err
+	}
+	pair, err = c.ca.Issue(pki.Request{Name: "compose", CommonName: "compose", Organizations: []string{api.GroupCompose}})
+	if err != nil {
+		return err
+	}
+	if raw, err = kubeconfig(server, c.ca.PEM(), "compose", pair); err != nil {
+		return err
+	}
+	return keepFile(ComposeKubeconfig(c.config.RunDir), raw)
+}
+
+// keepFile writes a secret file, unless it says so already.
+func keepFile(path string, content []byte) error {
+	if have, err := os.ReadFile(path); err == nil && string(have) == string(content) {
 		return nil
 	}
-	return writeFile(path, raw)
+	return writeFile(path, content)
 }
 
 // newServer makes the API server with what it needs of others: addresses for Services, and a certificate towards kubelets.

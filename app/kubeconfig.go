@@ -11,11 +11,11 @@ import (
 )
 
 // kubeconfig makes the file that kubectl and every other client reads.
-func kubeconfig(server string, ca []byte, user pki.Pair) ([]byte, error) {
+func kubeconfig(server string, ca []byte, name string, user pki.Pair) ([]byte, error) {
 	config := clientcmdapi.NewConfig()
 	config.Clusters["cuppa"] = &clientcmdapi.Cluster{Server: server, CertificateAuthorityData: ca}
-	config.AuthInfos["admin"] = &clientcmdapi.AuthInfo{ClientCertificateData: user.Cert, ClientKeyData: user.Key}
-	config.Contexts["cuppa"] = &clientcmdapi.Context{Cluster: "cuppa", AuthInfo: "admin"}
+	config.AuthInfos[name] = &clientcmdapi.AuthInfo{ClientCertificateData: user.Cert, ClientKeyData: user.Key}
+	config.Contexts["cuppa"] = &clientcmdapi.Context{Cluster: "cuppa", AuthInfo: name}
 	config.CurrentContext = "cuppa"
 	raw, err := clientcmd.Write(*config)
 	if err != nil {

@@ -6,6 +6,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -40,6 +41,9 @@ type Dirs struct {
 
 // Kubeconfig is the file that lets this machine's administrator into the cluster.
 func (d Dirs) Kubeconfig() string { return filepath.Join(d.Data, "admin.kubeconfig") }
+
+// ComposeKubeconfig is the file that lets Compose into this machine's cluster under its own name.
+func (d Dirs) ComposeKubeconfig() string { return filepath.Join(d.Run, api.ComposeKubeconfig) }
 
 // Socket is the engine's.
 func (d Dirs) Socket() string { return filepath.Join(d.Run, "docker.sock") }
@@ -186,13 +190,34 @@ func (m *program) restConfig() (*rest.Config, error) {
 	if _, err := os.Stat(path); os.IsNotExist(err) && !strings.Contains(path, ":") {
 		return nil, compose.NoConfig(path)
 	}
+	config, err := readKubeconfig(path)
+	if err != nil {
+		return nil, err
+	}
+	if path == m.dirs.Kubeconfig() {
+		config = m.asCompose(config)
+	}
+	config.UserAgent = "cuppa/" + m.cfg.Version
+	return config, nil
+}
+
+func readKubeconfig(path string) (*rest.Config, error) {
 	rules := &clientcmd.ClientConfigLoadingRules{Precedence: filepath.SplitList(path)}
 	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{}).ClientConfig()
 	if err != nil {
 		return nil, fmt.Errorf("read kubeconfig %s: %w", path, err)
 	}
-	config.UserAgent = "cuppa/" + m.cfg.Version
 	return config, nil
+}
+
+// asCompose goes to this machine's cluster under Compose's own name, which alone may ask the engine for extras. What lies in the run directory
+// counts only if it is for the very cluster that was asked for; otherwise, or if there is nothing, the administrator goes.
+func (m *program) asCompose(admin *rest.Config) *rest.Config {
+	own, err := readKubeconfig(m.dirs.ComposeKubeconfig())
+	if err != nil || own.Host != admin.Host || !bytes.Equal(own.CAData, admin.CAData) {
+		return admin
+	}
+	return own
 }
 
 // notYours says what somebody can do who may not read this machine's kubeconfig.

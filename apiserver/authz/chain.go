@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"strings"
+
+	"github.com/cuppa-project/cuppa/api"
 )
 
 // Stage is one authorizer in a chain.
@@ -19,7 +21,8 @@ type Chain []Stage
 // Default is the chain of a cluster. An authorizer that knows more (the pods of a node, roles, a webhook) is one more row.
 func Default() Chain {
 	return Chain{
-		{"Superuser", Func(superuser)}, // first: whatever else is wrong, an administrator can mend it
+		{"NobodyAsCompose", Func(nobodyAsCompose)}, // before the superuser: that identity is had by its certificate alone
+		{"Superuser", Func(superuser)},             // first: whatever else is wrong, an administrator can mend it
 		{"Node", Func(nodes)},
 		{"System", system()},
 	}
@@ -44,6 +47,15 @@ func (c Chain) Authorize(ctx context.Context, req Request) (Decision, string, er
 		}
 	}
 	return NoOpinion, strings.Join(reasons, "\n"), errors.Join(errs...)
+}
+
+// nobodyAsCompose keeps everybody, administrators too, from acting in the group of Compose's front end: what only it may do should be found
+// under its own name.
+func nobodyAsCompose(_ context.Context, req Request) (Decision, string, error) {
+	if req.Verb == "impersonate" && req.Group == "" && req.Resource == "groups" && req.Name == api.GroupCompose {
+		return Deny, "nobody may act as Compose: run `cuppa up` on the server's own machine", nil
+	}
+	return NoOpinion, "", nil
 }
 
 // superuser lets administrators do everything.

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/cuppa-project/cuppa/api"
 	"github.com/cuppa-project/cuppa/apiserver/authn"
 )
 
@@ -41,6 +42,12 @@ func system() Rules {
 		)},
 		{Whose: "controllers", Who: prefix("system:controller:"), What: everyResource},
 		{Whose: "the controller manager", Who: name("system:kube-controller-manager"), What: everyResource},
+		{Whose: "Compose's front end", Who: group(api.GroupCompose), What: oneOf(
+			read("/namespaces", "/pods", "/services", "/configmaps", "/secrets", "/events", "/nodes", "apps/deployments", "apps/replicasets"),
+			write("create update patch delete", "/namespaces", "/pods", "/services", "/configmaps", "/secrets", "apps/deployments"),
+			write("get create", "/pods/exec", "/pods/attach", "/pods/portforward"),
+			write("get", "/pods/log"),
+		)},
 		{Whose: "anyone known: discovery", Who: group(authn.GroupAuthenticated), What: discovery},
 		{Whose: "anyone at all: health and version", Who: anyone, What: health},
 	}

@@ -34,7 +34,7 @@ func shop() *model.Project {
 
 func newCluster(t *testing.T) *apply.Cluster {
 	t.Helper()
-	c, err := apply.NewCluster(apiservertest.New(t).Config)
+	c, err := apply.NewCluster(apiservertest.New(t).Client(t, "compose", api.GroupCompose))
 	if err != nil {
 		t.Fatal(err)
 	}
