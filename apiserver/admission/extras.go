@@ -31,7 +31,7 @@ type engineExtras struct {
 
 func (p *engineExtras) validate(ctx context.Context, req *Request) error {
 	if req.Object == nil {
-		return nil
+		return p.body(ctx, req)
 	}
 	before := map[string]carrier{}
 	for _, c := range p.carriers(req.Old) {
@@ -51,6 +51,15 @@ func (p *engineExtras) validate(ctx context.Context, req *Request) error {
 		}
 	}
 	return nil
+}
+
+// body looks at what is posted to a subresource: the annotations of a Binding become the pod's.
+func (p *engineExtras) body(ctx context.Context, req *Request) error {
+	posted, ok := req.Body.(metav1.Object)
+	if !ok || len(posted.GetAnnotations()) == 0 {
+		return nil
+	}
+	return p.judge(ctx, req, carrier{}, carrier{at: podAnnotations, annotations: posted.GetAnnotations()})
 }
 
 // judge decides about one place that carries annotations of a pod.
@@ -79,6 +88,9 @@ const controllers = "system:controller:"
 // copied is true if the object has a controller, one of whose templates has exactly these annotations. What memory does not have, or has
 // otherwise, may just not have arrived there.
 func (p *engineExtras) copied(ctx context.Context, req *Request, now carrier) bool {
+	if req.Object == nil {
+		return false
+	}
 	ref := metav1.GetControllerOf(req.Object)
 	if ref == nil {
 		return false

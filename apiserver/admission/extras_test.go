@@ -18,6 +18,7 @@ import (
 	"github.com/cuppa-project/cuppa/api"
 	"github.com/cuppa-project/cuppa/apiserver/authn"
 	"github.com/cuppa-project/cuppa/apiserver/kinds"
+	"github.com/cuppa-project/cuppa/apiserver/registry"
 	"github.com/cuppa-project/cuppa/internal/testkit"
 )
 
@@ -65,7 +66,9 @@ func owned(kind, name, uid string) *metav1.OwnerReference {
 
 // TestEngineExtras asks the plugin about every way in, and writes down what it answers.
 func TestEngineExtras(t *testing.T) {
-	apps := func(resource string) *kinds.Kind { return kinds.All().ByResource(appsv1.SchemeGroupVersion.WithResource(resource)) }
+	apps := func(resource string) *registry.Kind {
+		return kinds.All().ByResource(appsv1.SchemeGroupVersion.WithResource(resource))
+	}
 	compose := authn.User{Name: "compose", Groups: []string{api.GroupCompose}}
 	admin := authn.User{Name: "admin", Groups: []string{api.GroupMasters}}
 	ann := authn.User{Name: "ann"}
@@ -77,10 +80,10 @@ func TestEngineExtras(t *testing.T) {
 		"deployments/default/web":     deploymentThat(asks(disk)),
 		"pods/default/web-1":          podThat(asks(disk), set),
 	}
-	create := func(obj kinds.Object, kind *kinds.Kind) *Request {
+	create := func(obj registry.Object, kind *registry.Kind) *Request {
 		return &Request{Operation: Create, Kind: kind, Namespace: "default", Name: obj.GetName(), Object: obj}
 	}
-	update := func(sub string, old, obj kinds.Object, kind *kinds.Kind) *Request {
+	update := func(sub string, old, obj registry.Object, kind *registry.Kind) *Request {
 		return &Request{Operation: Update, Subresource: sub, Kind: kind, Namespace: "default", Name: obj.GetName(), Object: obj, Old: old}
 	}
 	pods, deployments, sets := kindOf("pods"), apps("deployments"), apps("replicasets")
@@ -123,7 +126,11 @@ func TestEngineExtras(t *testing.T) {
 		{"anybody changes what a running pod asks for", ann, update("", podThat(asks(reaper), nil), podThat(asks(disk), nil), pods)},
 		{"anybody takes it from a running pod", ann, update("", podThat(asks(reaper), nil), podThat(nil, nil), pods)},
 		{"anybody changes a running pod otherwise", ann, update("", podThat(asks(disk), nil), podThat(asks(disk), set), pods)},
-		{"anybody binds a pod with annotations", ann, update("binding", podThat(nil, nil), podThat(asks(disk), nil), pods)},
+		{"anybody binds a pod with annotations", ann, &Request{Operation: Create, Subresource: "binding", Kind: pods, Namespace: "default", Name: "web-1",
+			Body: &corev1.Binding{ObjectMeta: metav1.ObjectMeta{Name: "web-1", Annotations: asks(disk)}}}},
+		{"a loop binds a pod with annotations", loop, &Request{Operation: Create, Subresource: "binding", Kind: pods, Namespace: "default", Name: "web-1",
+			Body: &corev1.Binding{ObjectMeta: metav1.ObjectMeta{Name: "web-1", Annotations: asks(disk)}}}},
+		{"the scheduler binds a pod", ann, &Request{Operation: Create, Subresource: "binding", Kind: pods, Namespace: "default", Name: "web-1", Body: &corev1.Binding{}}},
 		{"anybody adds an ephemeral container and annotations", ann, update("ephemeralcontainers", podThat(nil, nil), podThat(asks(disk), nil), pods)},
 		{"a node reports a status and annotations", node, update("status", podThat(nil, nil), podThat(asks(disk), nil), pods)},
 		{"a node reports a status", node, update("status", podThat(asks(disk), nil), podThat(asks(disk), nil), pods)},
@@ -147,7 +154,7 @@ func TestEngineExtras(t *testing.T) {
 // TestTemplatesAreFound holds that templates are found wherever a kind has them, whether it has a Go type or not.
 func TestTemplatesAreFound(t *testing.T) {
 	job := batchv1.JobSpec{Template: templateThat(asks(disk))}
-	for want, obj := range map[string]kinds.Object{
+	for want, obj := range map[string]registry.Object{
 		"spec.template":                  &appsv1.StatefulSet{Spec: appsv1.StatefulSetSpec{Template: templateThat(asks(disk))}},
 		"spec.template ":                 &batchv1.Job{Spec: job},
 		"spec.jobTemplate.spec.template": &batchv1.CronJob{Spec: batchv1.CronJobSpec{JobTemplate: batchv1.JobTemplateSpec{Spec: job}}},
@@ -155,7 +162,7 @@ func TestTemplatesAreFound(t *testing.T) {
 		"spec.template  ":                &corev1.ReplicationController{Spec: corev1.ReplicationControllerSpec{Template: &corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Annotations: asks(disk)}}}},
 		"":                               &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Annotations: asks(disk)}},
 	} {
-		for form, obj := range map[string]kinds.Object{"typed": obj, "untyped": bare(t, obj)} {
+		for form, obj := range map[string]registry.Object{"typed": obj, "untyped": bare(t, obj)} {
 			var found templates
 			got := ""
 			found.visit(obj, func(at string, template *corev1.PodTemplateSpec) {
@@ -177,7 +184,7 @@ func TestTemplatesAreFound(t *testing.T) {
 	}
 }
 
-func bare(t *testing.T, obj kinds.Object) kinds.Object {
+func bare(t *testing.T, obj registry.Object) registry.Object {
 	t.Helper()
 	raw, err := json.Marshal(obj)
 	if err != nil {
