@@ -7,7 +7,7 @@ GOFILES := $(shell find . -name '*.go' -not -path './examples/*' -not -path './t
 EXAMPLE := examples/dockercoins
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint bench demo demo-down generate setup setup-test clean
+.PHONY: help build test race lint bench demo demo-down generate setup setup-test setup-conformance conformance clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -25,6 +25,8 @@ $(BIN): $(HELPER) $(GOFILES) go.mod go.sum
 setup: ; @scripts/setup build
 
 setup-test: ; @scripts/setup test
+
+setup-conformance: ; @scripts/setup conformance
 
 demo: build ## start a node on this machine and run DockerCoins on it
 	@scripts/demo up
@@ -57,6 +59,14 @@ generate: ## make the generated files again
 
 bench: $(BIN) ## measure the budgets of docs/BUDGETS.md on this machine
 	go run ./test/bench
+
+# Which cases: FOCUS and SKIP are regular expressions on their text ($$ is written $$$$); PROCS is how many run at once.
+FOCUS =
+SKIP  =
+PROCS = 12
+
+conformance: build setup-conformance ## run Kubernetes' conformance suite and write docs/CONFORMANCE.md (FOCUS=, SKIP=, PROCS=)
+	go run ./test/conformance --focus '$(FOCUS)' --skip '$(SKIP)' --procs $(PROCS)
 
 clean: ## remove what was built
 	rm -rf bin $(HELPER) $(HELPER).sum

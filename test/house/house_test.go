@@ -224,3 +224,40 @@ func TestNoInit(t *testing.T) {
 		}
 	}
 }
+
+// TestModules holds that no other module appears, and that what must not be imported is not even downloaded with the product.
+func TestModules(t *testing.T) {
+	root := filepath.Join("..", "..")
+	seen := map[string]bool{}
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name := d.Name()
+		if d.IsDir() && path != root && (name == "testdata" || strings.HasPrefix(name, ".") || strings.HasPrefix(name, "tmp")) {
+			return fs.SkipDir
+		}
+		if name != "go.mod" {
+			return nil
+		}
+		dir, _ := filepath.Rel(root, filepath.Dir(path))
+		seen[dir] = true
+		row, known := Modules[dir]
+		if !known {
+			t.Errorf("%s: a module that is not in the table of modules (test/house/imports.go)", path)
+		}
+		raw, err := os.ReadFile(path)
+		if named := slices.Contains(strings.Fields(string(raw)), Forbidden); named && !row.Upstream {
+			t.Errorf("%s requires %s: %s", path, Forbidden, "nothing but the tests' own module may")
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for dir := range Modules {
+		if !seen[dir] {
+			t.Errorf("the table of modules names %s, which is not there", dir)
+		}
+	}
+}

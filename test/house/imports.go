@@ -52,6 +52,16 @@ var Bases = map[string]string{
 // Forbidden may be imported nowhere: it is what this project builds.
 const Forbidden = "k8s.io/kubernetes"
 
+// Modules are the Go modules of the repository, with the reason for each. Only those that say so may require what is Forbidden.
+var Modules = map[string]struct {
+	Upstream bool
+	Why      string
+}{
+	".":                         {false, "the product"},
+	"examples/dockercoins":      {false, "an application, as its users would have it"},
+	"test/conformance/upstream": {true, "pins the suite that the product is held against; it has no code"},
+}
+
 // Inits are the files that may have an init function, with the reason.
 var Inits = map[string]string{
 	"cmd/cuppa-helper":  "libcontainer re-executes the program as a container's init",
