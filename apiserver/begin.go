@@ -5,6 +5,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -87,4 +88,15 @@ func (r reader) Get(resource schema.GroupVersionResource, namespace, name string
 
 func (r reader) Live(ctx context.Context, resource schema.GroupVersionResource, namespace, name string) (registry.Object, error) {
 	return r.rest.Live(ctx, resource, namespace, name)
+}
+
+// endpoints are the EndpointSlices of a Service, as the proxy to its pods wants them.
+func (s *Server) endpoints(ctx context.Context, namespace, service string) ([]*discoveryv1.EndpointSlice, error) {
+	var out []*discoveryv1.EndpointSlice
+	err := s.rest.Each(ctx, discoveryv1.SchemeGroupVersion.WithResource("endpointslices"), namespace, func(obj registry.Object) {
+		if slice := obj.(*discoveryv1.EndpointSlice); slice.Labels[discoveryv1.LabelServiceName] == service {
+			out = append(out, slice)
+		}
+	})
+	return out, err
 }

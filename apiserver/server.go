@@ -148,7 +148,7 @@ func New(config Config) (*Server, error) {
 		config.Admission(&s.rest.Admission)
 	}
 	if config.Kubelets != nil {
-		s.tunnel = tunnel.New(tunnel.Config{TLS: config.Kubelets, Stopping: s.stopping, Logger: config.Logger}, s.rest)
+		s.tunnel = tunnel.New(tunnel.Config{TLS: config.Kubelets, Endpoints: s.endpoints, Stopping: s.stopping, Logger: config.Logger}, s.rest)
 		s.rest.Connect = s.tunnel.Serve
 	}
 	s.metrics.CountObjects(s.rest.Count)

@@ -256,6 +256,33 @@ func (s *Service) Cached(resource schema.GroupVersionResource, namespace, name s
 	return obj
 }
 
+// Each visits the objects of one namespace ("": of all) from memory, which holds everything written before the call.
+func (s *Service) Each(ctx context.Context, resource schema.GroupVersionResource, namespace string, visit func(registry.Object)) error {
+	kind := s.Table.ByResource(resource)
+	if kind == nil {
+		return nil
+	}
+	if err := s.Fresh(ctx); err != nil {
+		return storeError(err)
+	}
+	r := s.rows[kind]
+	prefix := ""
+	if namespace != "" {
+		prefix = namespace + "/"
+	}
+	var fault error
+	r.table.Snapshot().Ascend(prefix, "", func(entry cache.Entry) bool {
+		obj, err := r.view(entry)
+		if err != nil {
+			fault = err
+			return false
+		}
+		visit(obj)
+		return true
+	})
+	return fault
+}
+
 // Fresh returns once memory holds everything written before the call.
 func (s *Service) Fresh(ctx context.Context) error {
 	_, err := s.Cache.Fresh(ctx)

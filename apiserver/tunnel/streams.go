@@ -14,19 +14,29 @@ import (
 	"github.com/cuppa-project/cuppa/apiserver/rest"
 )
 
-// locator finds the kubelet's address for a stream. Nil without an error: there is nothing to stream yet.
+// locator finds the address for a stream. Nil without an error: there is nothing to stream yet.
 type locator func(t *Tunnel, req *http.Request, c *rest.Call) (*url.URL, error)
 
+// stream is where one goes, and whether what answers there is a program of the user's own rather than a kubelet.
+type stream struct {
+	locate locator
+	direct bool
+}
+
 // streams is the table of what is carried, by "resource/subresource".
-func streams() map[string]locator {
-	return map[string]locator{
-		"pods/log":  logs,
-		"pods/exec": func(t *Tunnel, req *http.Request, c *rest.Call) (*url.URL, error) { return terminal(t, req, c, "exec") },
-		"pods/attach": func(t *Tunnel, req *http.Request, c *rest.Call) (*url.URL, error) {
+func streams() map[string]stream {
+	return map[string]stream{
+		"pods/log": {locate: logs},
+		"pods/exec": {locate: func(t *Tunnel, req *http.Request, c *rest.Call) (*url.URL, error) {
+			return terminal(t, req, c, "exec")
+		}},
+		"pods/attach": {locate: func(t *Tunnel, req *http.Request, c *rest.Call) (*url.URL, error) {
 			return terminal(t, req, c, "attach")
-		},
-		"pods/portforward": forward,
-		"nodes/proxy":      nodeProxy,
+		}},
+		"pods/portforward": {locate: forward},
+		"pods/proxy":       {locate: podProxy, direct: true},
+		"services/proxy":   {locate: serviceProxy, direct: true},
+		"nodes/proxy":      {locate: nodeProxy},
 	}
 }
 

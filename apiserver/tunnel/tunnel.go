@@ -1,5 +1,5 @@
 // Package tunnel carries the streams of pods and nodes (logs, exec, attach, port-forward, proxy) between a client and the kubelet
-// of the pod's node.
+// of the pod's node, and requests to programs inside pods (proxy) to those themselves.
 //
 // It looks at the first request only: a connection that is upgraded, to SPDY or to a WebSocket, is passed through byte by
 // byte, and the kubelet speaks both. Who may do it was decided before. Start with Tunnel.Serve and the table in streams.go.
@@ -20,6 +20,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -32,6 +33,8 @@ type Config struct {
 	TLS *tls.Config
 	// Dial reaches a node's address; nil: the network as it is.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Endpoints lists the EndpointSlices of a Service, for the proxy to its pods; nil: there are none.
+	Endpoints func(ctx context.Context, namespace, service string) ([]*discoveryv1.EndpointSlice, error)
 	// Stopping ends the streams when closed; nil: never.
 	Stopping <-chan struct{}
 	Logger   *slog.Logger
@@ -41,7 +44,8 @@ type Config struct {
 type Tunnel struct {
 	config    Config
 	lookup    rest.Lookup
-	transport *http.Transport
+	transport *http.Transport // to kubelets
+	direct    *http.Transport // to pods
 }
 
 // New returns a tunnel. It keeps a few idle connections to kubelets for a minute.
@@ -53,25 +57,35 @@ func New(config Config, lookup rest.Lookup) *Tunnel {
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Tunnel{config: config, lookup: lookup, transport: &http.Transport{
-		DialContext: dial, TLSClientConfig: config.TLS.Clone(), TLSHandshakeTimeout: 10 * time.Second,
-		IdleConnTimeout: time.Minute, MaxIdleConnsPerHost: 4,
-		// An upgrade needs a connection of its own, which HTTP/2 does not have.
-		TLSNextProto: map[string]func(string, *tls.Conn) http.RoundTripper{},
-	}}
+	transport := func(config *tls.Config) *http.Transport {
+		return &http.Transport{
+			DialContext: dial, TLSClientConfig: config, TLSHandshakeTimeout: 10 * time.Second,
+			IdleConnTimeout: time.Minute, MaxIdleConnsPerHost: 4,
+			// An upgrade needs a connection of its own, which HTTP/2 does not have.
+			TLSNextProto: map[string]func(string, *tls.Conn) http.RoundTripper{},
+		}
+	}
+	return &Tunnel{
+		config: config, lookup: lookup, transport: transport(config.TLS.Clone()),
+		// Nobody vouches for the certificates of programs in pods, and none of them is shown ours.
+		direct: transport(&tls.Config{InsecureSkipVerify: true}),
+	}
 }
 
 // CloseIdle lets go of the connections that are kept for the next stream.
-func (t *Tunnel) CloseIdle() { t.transport.CloseIdleConnections() }
+func (t *Tunnel) CloseIdle() {
+	t.transport.CloseIdleConnections()
+	t.direct.CloseIdleConnections()
+}
 
 // Serve carries one stream. The call has been authorised.
 func (t *Tunnel) Serve(w http.ResponseWriter, req *http.Request, c *rest.Call) {
-	locate := streams()[c.Kind.Resource+"/"+c.Sub.Name]
-	if locate == nil {
+	found, ok := streams()[c.Kind.Resource+"/"+c.Sub.Name]
+	if !ok {
 		rest.WriteError(w, req, apierrors.NewMethodNotSupported(c.Kind.GVR().GroupResource(), c.Sub.Name))
 		return
 	}
-	where, err := locate(t, req, c)
+	where, err := found.locate(t, req, c)
 	if err != nil {
 		rest.WriteError(w, req, err)
 		return
@@ -91,6 +105,10 @@ func (t *Tunnel) Serve(w http.ResponseWriter, req *http.Request, c *rest.Call) {
 			case <-ctx.Done():
 			}
 		}()
+	}
+	if found.direct {
+		t.serveDirect(w, req.WithContext(ctx), where)
+		return
 	}
 	t.proxy(where).ServeHTTP(w, req.WithContext(ctx))
 }

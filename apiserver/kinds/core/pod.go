@@ -60,6 +60,13 @@ func pods() *registry.Kind {
 			{Name: "exec", GVK: coreKind("PodExecOptions"), Verbs: []string{"create", "get"}, Connect: true, Options: execOptions},
 			{Name: "log", Verbs: []string{"get"}, Connect: true},
 			{Name: "portforward", GVK: coreKind("PodPortForwardOptions"), Verbs: []string{"create", "get"}, Connect: true, Options: forwardOptions},
+			{Name: "proxy", GVK: coreKind("PodProxyOptions"), Verbs: meta.ProxyVerbs(), Connect: true, Options: podProxyOptions},
+			{
+				Name:           "resize",
+				Verbs:          meta.StatusVerbs(),
+				PrepareUpdate:  meta.Two(preparePodResize),
+				ValidateUpdate: meta.FaultsOf(validatePodResize),
+			},
 			{
 				Name:           "status",
 				Verbs:          meta.StatusVerbs(),

@@ -40,12 +40,15 @@ func services(config Config) *registry.Kind {
 		SelectableFields: []string{"spec.clusterIP", "spec.type"},
 		Columns:          serviceColumns(),
 		Cells:            meta.Cells(serviceCells),
-		Subresources: []registry.Subresource{{
-			Name:           "status",
-			Verbs:          meta.StatusVerbs(),
-			PrepareUpdate:  meta.Two(prepareServiceStatus),
-			ValidateUpdate: meta.FaultsOf(validateServiceStatus),
-		}},
+		Subresources: []registry.Subresource{
+			{Name: "proxy", GVK: coreKind("ServiceProxyOptions"), Verbs: meta.ProxyVerbs(), Connect: true, Options: serviceProxyOptions},
+			{
+				Name:           "status",
+				Verbs:          meta.StatusVerbs(),
+				PrepareUpdate:  meta.Two(prepareServiceStatus),
+				ValidateUpdate: meta.FaultsOf(validateServiceStatus),
+			},
+		},
 	}
 }
 

@@ -46,6 +46,18 @@ func nodeProxyOptions(_ url.Values, path string) runtime.Object {
 	return out
 }
 
+func podProxyOptions(_ url.Values, path string) runtime.Object {
+	out := &corev1.PodProxyOptions{Path: path}
+	out.SetGroupVersionKind(coreKind("PodProxyOptions"))
+	return out
+}
+
+func serviceProxyOptions(_ url.Values, path string) runtime.Object {
+	out := &corev1.ServiceProxyOptions{Path: path}
+	out.SetGroupVersionKind(coreKind("ServiceProxyOptions"))
+	return out
+}
+
 func on(query url.Values, name string) bool {
 	value, err := strconv.ParseBool(query.Get(name))
 	return err == nil && value

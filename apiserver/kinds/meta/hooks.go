@@ -12,6 +12,9 @@ import (
 // StatusVerbs are those of every subresource that shows the parent object itself.
 func StatusVerbs() []string { return []string{"get", "patch", "update"} }
 
+// ProxyVerbs are those of every subresource that passes any request on.
+func ProxyVerbs() []string { return []string{"create", "delete", "get", "patch", "update"} }
+
 // DefaultTo sets an optional field that is absent.
 func DefaultTo[T any](target **T, value T) {
 	if *target == nil {

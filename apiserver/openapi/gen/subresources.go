@@ -19,6 +19,8 @@ func connectOptions(name string) []common.Parameter {
 		return optionsOf(corev1.PodExecOptions{})
 	case "log":
 		return optionsOf(corev1.PodLogOptions{})
+	case "proxy":
+		return []common.Parameter{query("path", "string", "Path is the URL path to use for the current proxy request.")}
 	case "portforward":
 		return []common.Parameter{query("ports", "integer", "List of ports to forward Required when using WebSockets")}
 	}
