@@ -6,6 +6,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/cuppa-project/cuppa/kubelet/observe"
 )
 
 // The kernel's units of cpu.
@@ -38,6 +40,27 @@ func linuxResources(r corev1.ResourceRequirements, limitCPU bool) *runtimeapi.Li
 		out.MemorySwapLimitInBytes = limit.Value()
 	}
 	out.HugepageLimits = hugepages(r.Limits)
+	return out
+}
+
+// Resources is what a container of these requests and limits is given.
+func Resources(r corev1.ResourceRequirements, limitCPU bool) *runtimeapi.LinuxContainerResources {
+	return linuxResources(r, limitCPU)
+}
+
+// Cgroup is the same, as what a runtime says of it can be compared.
+func Cgroup(r corev1.ResourceRequirements, limitCPU bool) observe.Cgroup {
+	return observe.CgroupOf(linuxResources(r, limitCPU))
+}
+
+// PodResources is what a pod as a whole is given.
+func PodResources(pod *corev1.Pod) *runtimeapi.LinuxContainerResources { return podResources(pod) }
+
+// Lifted is the same without a limit of cpu, for the time in which those of its containers change: some kernels refuse a container more
+// than its pod, and a pod less than its containers.
+func Lifted(pod *corev1.Pod) *runtimeapi.LinuxContainerResources {
+	out := podResources(pod)
+	out.CpuPeriod, out.CpuQuota = cpuPeriod, -1
 	return out
 }
 

@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
 // Labels and annotations on sandboxes and containers. They are the ones upstream uses, so that tools such as crictl understand them.
@@ -81,11 +82,22 @@ type Container struct {
 	Reason   string // the runtime's: OOMKilled, Error, Completed, or empty
 	Message  string
 
-	Image    string // as the user wrote it
-	ImageID  string // what it resolved to
-	LogPath  string
-	User     *corev1.ContainerUser
-	Resource *corev1.ResourceRequirements
+	Image   string // as the user wrote it
+	ImageID string // what it resolved to
+	LogPath string
+	User    *corev1.ContainerUser
+	Cgroup  Cgroup
+}
+
+// Cgroup is what a container's control group holds. The zero value: the runtime does not say.
+type Cgroup struct {
+	Shares, Quota, Period int64 // of cpu
+	Memory                int64 // limit in bytes
+}
+
+// CgroupOf takes it from what a runtime says, or is asked for.
+func CgroupOf(r *runtimeapi.LinuxContainerResources) Cgroup {
+	return Cgroup{Shares: r.GetCpuShares(), Quota: r.GetCpuQuota(), Period: r.GetCpuPeriod(), Memory: r.GetMemoryLimitInBytes()}
 }
 
 // Ready returns the newest sandbox if it is ready.

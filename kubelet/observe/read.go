@@ -126,6 +126,7 @@ func fromContainer(c *runtimeapi.ContainerStatus, sandboxID string) Container {
 		CreatedAt: stamp(c.CreatedAt), StartedAt: stamp(c.StartedAt), FinishedAt: stamp(c.FinishedAt),
 		ExitCode: c.ExitCode, Reason: c.Reason, Message: c.Message,
 		Image: c.GetImage().GetImage(), ImageID: c.ImageRef, LogPath: c.LogPath,
+		Cgroup: CgroupOf(c.GetResources().GetLinux()),
 	}
 	if out.Name == "" {
 		out.Name = c.GetMetadata().GetName()

@@ -24,7 +24,7 @@ func Admit(pod *corev1.Pod, others []*corev1.Pod, allocatable corev1.ResourceLis
 			return reject("NodePorts", clash)
 		}
 		count++
-		addTo(used, helper.PodRequests(other, helper.PodResourcesOptions{}))
+		addTo(used, helper.PodRequests(other, helper.PodResourcesOptions{UseStatusResources: true}))
 	}
 	if limit, ok := allocatable[corev1.ResourcePods]; ok && count+1 > limit.Value() {
 		return reject("OutOfpods", fmt.Sprintf("Node didn't have enough resource: pods, requested: 1, used: %d, capacity: %d", count, limit.Value()))

@@ -24,8 +24,7 @@ func (d *describer) container(c *corev1.Container, before []corev1.ContainerStat
 	out.RestartCount = int32(newest.Attempt)
 	out.ContainerID = d.containerID(newest)
 	out.ImageID, out.User = newest.ImageID, newest.User
-	out.Resources = c.Resources.DeepCopy()
-	out.AllocatedResources = c.Resources.DeepCopy().Requests
+	d.resources(&out, c, before)
 	if i := slices.IndexFunc(all[1:], func(o observe.Container) bool { return o.State == observe.Exited }); i >= 0 {
 		out.LastTerminationState.Terminated = d.terminated(all[1+i])
 	}

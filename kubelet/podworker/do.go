@@ -40,6 +40,7 @@ func doers() map[Verb]doer {
 		StopSandbox:     stopSandbox,
 		RemoveSandbox:   removeSandbox,
 		StartContainer:  startContainer,
+		ResizePod:       resizePod,
 		StopContainer:   stopContainer,
 		RemoveContainer: removeContainer,
 		Report:          report,

@@ -19,6 +19,16 @@ func (w *Worker) update(pod *corev1.Pod) {
 	w.pod = pod
 }
 
+// setRoom tells whether the pod may have the resources that its spec asks for now.
+func (w *Worker) setRoom(room Room) {
+	w.mu.Lock()
+	same := w.room == room
+	w.mu.Unlock()
+	if !same {
+		w.tell(func() { w.room = room })
+	}
+}
+
 // setRemoved tells that the API has no such pod any more.
 func (w *Worker) setRemoved() { w.tell(func() { w.removed = true }) }
 
@@ -70,6 +80,7 @@ func (w *Worker) open() (pod *corev1.Pod, removed, stale bool) {
 	if w.reject != nil {
 		w.memory.Rejected = w.reject
 	}
+	w.memory.Room = w.room
 	stale, w.stale = w.stale, false
 	return w.pod, w.removed, stale
 }

@@ -80,6 +80,7 @@ func (p *planner) active() {
 		p.container(&p.Pod.Spec.Containers[i], sandbox)
 	}
 	p.ephemeral(sandbox)
+	p.resize()
 }
 
 // newSandbox replaces a sandbox that is gone or broken: its containers cannot run on in another one.

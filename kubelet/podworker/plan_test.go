@@ -11,8 +11,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/cuppa-project/cuppa/kubelet/criconfig"
 	"github.com/cuppa-project/cuppa/kubelet/observe"
 )
 
@@ -92,6 +94,28 @@ func (s *scene) has(name string, attempt uint32, state observe.State, code int32
 		}
 		in.Observed.Containers = slices.Insert(in.Observed.Containers, i, c)
 		in.Probes[c.ID] = Probe{Started: true, Ready: true}
+	})
+}
+
+// sized gives container a a request of cpu and a limit of memory; its control group has another limit.
+func (s *scene) sized(cpu, has, wants string) *scene {
+	return s.do(func(in *Input) {
+		limits := func(memory string) corev1.ResourceRequirements {
+			return corev1.ResourceRequirements{
+				Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(cpu)},
+				Limits:   corev1.ResourceList{corev1.ResourceMemory: resource.MustParse(memory)},
+			}
+		}
+		in.Pod.Spec.Containers[0].Resources = limits(wants)
+		in.Observed.Containers[0].Cgroup = criconfig.Cgroup(limits(has), false)
+		had := limits(has)
+		in.Pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "a", Resources: &had, AllocatedResources: had.Requests}}
+	})
+}
+
+func (s *scene) restartsFor(name corev1.ResourceName) *scene {
+	return s.do(func(in *Input) {
+		in.Pod.Spec.Containers[0].ResizePolicy = []corev1.ContainerResizePolicy{{ResourceName: name, RestartPolicy: corev1.RestartContainer}}
 	})
 }
 
@@ -192,6 +216,20 @@ func cases() []struct {
 		{"deleted: directories", newScene().deleted().do(func(in *Input) { in.Memory.Unmounted, in.Memory.Reported, in.Memory.Forgotten = true, true, true })},
 		{"deleted: over", newScene().deleted().do(func(in *Input) {
 			in.Memory.Unmounted, in.Memory.Reported, in.Memory.Forgotten, in.Memory.Cleaned = true, true, true, true
+		})},
+		{"more memory than it has: resize", newScene().sandbox(0, true).has("a", 0, observe.Running, 0).sized("100m", "64Mi", "128Mi")},
+		{"the memory that it has: nothing", newScene().sandbox(0, true).has("a", 0, observe.Running, 0).sized("100m", "64Mi", "64Mi")},
+		{"more memory, which wants a restart: stop", newScene().sandbox(0, true).has("a", 0, observe.Running, 0).sized("100m", "64Mi", "128Mi").restartsFor(corev1.ResourceMemory)},
+		{"more memory, and the stop is under way: nothing", newScene().sandbox(0, true).has("a", 0, observe.Running, 0).sized("100m", "64Mi", "128Mi").restartsFor(corev1.ResourceMemory).underWay(Action{Verb: StopContainer, ID: "a0"})},
+		{"more memory, and a restart only for cpu: resize", newScene().sandbox(0, true).has("a", 0, observe.Running, 0).sized("100m", "64Mi", "128Mi").restartsFor(corev1.ResourceCPU)},
+		{"more memory than the node has: nothing", newScene().sandbox(0, true).has("a", 0, observe.Running, 0).sized("100m", "64Mi", "128Mi").do(func(in *Input) {
+			in.Memory.Room = Room{Reason: corev1.PodReasonDeferred}
+		})},
+		{"resized, and the runtime has not said so yet: nothing", newScene().sandbox(0, true).has("a", 0, observe.Running, 0).sized("100m", "64Mi", "128Mi").do(func(in *Input) {
+			in.Memory.Resized = map[string]observe.Cgroup{"a0": {Shares: 102, Memory: 128 << 20}}
+		})},
+		{"a resize failed a moment ago: wait", newScene().sandbox(0, true).has("a", 0, observe.Running, 0).sized("100m", "64Mi", "128Mi").do(func(in *Input) {
+			in.Memory.Resize = Retry{Reason: corev1.PodReasonError, Until: clock().Add(4 * time.Second)}
 		})},
 		{"unknown to the API: a short grace", newScene().sandbox(0, true).has("a", 0, observe.Running, 0).do(func(in *Input) { in.Removed = true })},
 	}

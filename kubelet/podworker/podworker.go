@@ -22,6 +22,7 @@ type Input struct {
 	Observed observe.Pod
 	Probes   map[string]Probe // by container ID
 	Memory   Memory
+	LimitCPU bool // the node enforces cpu limits
 	Now      time.Time
 }
 
@@ -36,20 +37,23 @@ type Probe struct {
 // Memory is what a worker knows beyond the API and the runtime. It is lost when the process dies, and nothing but
 // back-off delays depends on it then.
 type Memory struct {
-	Rejected  *Outcome             // the node cannot take this pod, or had to end it
-	Mounted   bool                 // volumes are in place
-	Unmounted bool                 // volumes were taken down again
-	Mount     Retry                // the last failure to mount
-	Sandbox   Retry                // the last failure to make a sandbox
-	Start     map[string]Retry     // by container name: the last failure to start one
-	Crash     map[string]Backoff   // by container name: how restarts are spaced
-	Stopped   map[string]bool      // sandboxes by ID that have been stopped for good
-	Running   map[string]Operation // by Action.Key: what is under way
-	Reported  bool                 // the final status has been accepted by the API
-	Forgotten bool                 // the pod has been deleted from the API by us
-	Cleaned   bool                 // directories are gone
-	RefreshAt time.Time            // when what volumes mirror must be looked at again; zero: never
-	EndBegan  time.Time            // when the first container was asked to stop for the pod's end
+	Rejected  *Outcome                  // the node cannot take this pod, or had to end it
+	Mounted   bool                      // volumes are in place
+	Unmounted bool                      // volumes were taken down again
+	Mount     Retry                     // the last failure to mount
+	Sandbox   Retry                     // the last failure to make a sandbox
+	Start     map[string]Retry          // by container name: the last failure to start one
+	Crash     map[string]Backoff        // by container name: how restarts are spaced
+	Room      Room                      // why the pod cannot have the resources that its spec asks for now
+	Resize    Retry                     // the last failure to change the resources of what runs
+	Resized   map[string]observe.Cgroup // by container ID: what its control group was changed to
+	Stopped   map[string]bool           // sandboxes by ID that have been stopped for good
+	Running   map[string]Operation      // by Action.Key: what is under way
+	Reported  bool                      // the final status has been accepted by the API
+	Forgotten bool                      // the pod has been deleted from the API by us
+	Cleaned   bool                      // directories are gone
+	RefreshAt time.Time                 // when what volumes mirror must be looked at again; zero: never
+	EndBegan  time.Time                 // when the first container was asked to stop for the pod's end
 }
 
 // Operation is an action under way.
@@ -127,6 +131,7 @@ const (
 	RemoveSandbox   Verb = "remove-sandbox"
 	StartContainer  Verb = "start"        // image, create, start, postStart hook
 	CancelStart     Verb = "cancel-start" // give up what is being made
+	ResizePod       Verb = "resize"       // new limits for what runs
 	StopContainer   Verb = "stop"         // preStop hook, signal, grace, kill
 	RemoveContainer Verb = "remove"
 	Report          Verb = "report" // write the final status
@@ -177,7 +182,7 @@ func (a Action) makes() bool {
 // touchesRuntime tells whether the runtime must be looked at after the action.
 func (a Action) touchesRuntime() bool {
 	switch a.Verb {
-	case CreateSandbox, StopSandbox, RemoveSandbox, StartContainer, StopContainer, RemoveContainer:
+	case CreateSandbox, StopSandbox, RemoveSandbox, StartContainer, StopContainer, RemoveContainer, ResizePod:
 		return true
 	default:
 		return false

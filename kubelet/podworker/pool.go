@@ -98,7 +98,9 @@ func (p *Pool) podChanged(e kube.Event) {
 	}
 	if w, ok := p.workers[pod.UID]; ok {
 		w.pod = pod
+		w.setRoom(p.roomFor(pod))
 		w.set(pod)
+		p.makeRoom()
 		return
 	}
 	p.add(pod, false)
@@ -111,6 +113,38 @@ func (p *Pool) podGone(uid types.UID) {
 	if w, ok := p.workers[uid]; ok {
 		w.setRemoved()
 	}
+}
+
+// roomFor decides whether a pod may have the resources that its spec asks for now. p.mu is held.
+func (p *Pool) roomFor(pod *corev1.Pod) Room {
+	if !resizeAsked(pod) {
+		return Room{}
+	}
+	return RoomFor(pod, p.pods(), p.deps.Allocatable)
+}
+
+// makeRoom looks again whether pods that wait for resources can have them. p.mu is held.
+func (p *Pool) makeRoom() {
+	for _, w := range p.workers {
+		if w.waitsForRoom() {
+			w.setRoom(p.roomFor(w.pod))
+		}
+	}
+}
+
+func (w *Worker) waitsForRoom() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.room.Reason != ""
+}
+
+// pods are those of this node that are not gone. p.mu is held.
+func (p *Pool) pods() []*corev1.Pod {
+	var all []*corev1.Pod
+	for _, w := range p.workers {
+		all = append(all, w.pod)
+	}
+	return all
 }
 
 // add starts a worker. p.mu is held.
@@ -136,6 +170,7 @@ func (p *Pool) add(pod *corev1.Pod, removed bool) {
 			p.gone[pod.UID] = true
 		}
 		delete(p.workers, pod.UID)
+		p.makeRoom()
 	})
 }
 
@@ -150,11 +185,7 @@ func (p *Pool) admit(pod *corev1.Pod) *Outcome {
 	if pod.Status.StartTime != nil || pod.DeletionTimestamp != nil {
 		return nil // it was admitted before, or it is on its way out
 	}
-	var others []*corev1.Pod
-	for _, w := range p.workers {
-		others = append(others, w.pod)
-	}
-	return Admit(pod, others, p.deps.Allocatable)
+	return Admit(pod, p.pods(), p.deps.Allocatable)
 }
 
 // adopt finds what ran before this process did: pods that the API knows have their workers already; what it does not know is

@@ -26,6 +26,10 @@ func startContainer(ctx context.Context, w *Worker, in Input, a Action) func(*Me
 	if s.spec == nil {
 		return nil // the spec changed meanwhile
 	}
+	if in.Memory.Room.Reason != "" {
+		s.spec = s.spec.DeepCopy()
+		s.spec.Resources = given(in, s.spec)
+	}
 	err := s.run(ctx)
 	if ctx.Err() != nil {
 		return nil

@@ -155,6 +155,7 @@ func endPhase(out corev1.PodStatus) corev1.PodPhase {
 func OwnedConditions() []corev1.PodConditionType {
 	return []corev1.PodConditionType{
 		corev1.PodReadyToStartContainers, corev1.PodInitialized, corev1.PodReady, corev1.ContainersReady, corev1.PodScheduled,
+		corev1.PodResizePending, corev1.PodResizeInProgress,
 	}
 }
 
@@ -183,6 +184,7 @@ func (d *describer) conditions(out corev1.PodStatus) []corev1.PodCondition {
 		network = yes(corev1.PodReadyToStartContainers)
 	}
 	list := []corev1.PodCondition{network, initialized, d.ready(ready), ready, yes(corev1.PodScheduled)}
+	list = append(list, d.resizeConditions()...)
 	for i := range list {
 		list[i].ObservedGeneration = d.Pod.Generation
 		list[i].LastTransitionTime = d.since(list[i])

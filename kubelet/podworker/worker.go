@@ -25,6 +25,7 @@ type Worker struct {
 	started  bool // the runtime says that a container has started
 	refresh  bool // something a volume mirrors has changed
 	reject   *Outcome
+	room     Room // why the pod cannot have the resources that its spec asks for now
 	finished []result
 	waiting  map[string][]chan struct{} // by container ID: who wants to know its end
 	over     bool                       // the worker has ended
@@ -60,7 +61,8 @@ func newWorker(deps *Deps, pod *corev1.Pod, removed bool) *Worker {
 	w := &Worker{
 		deps: deps, key: observe.KeyOf(pod), poke: make(chan struct{}, 1), pod: pod, removed: removed, stale: true,
 		previous: pod.Status, ops: map[string]*operation{}, arrived: time.Now(),
-		memory: Memory{Start: map[string]Retry{}, Crash: map[string]Backoff{}, Stopped: map[string]bool{}, Running: map[string]Operation{}},
+		memory: Memory{Start: map[string]Retry{}, Crash: map[string]Backoff{}, Stopped: map[string]bool{}, Running: map[string]Operation{},
+			Resized: map[string]observe.Cgroup{}},
 	}
 	w.probes = probe.NewSet(probe.Config{Handler: deps.Probes, Unhealthy: w.unhealthy, Changed: w.wake})
 	w.writer = status.New(status.Config{Cluster: deps.Cluster, Key: w.key, Owned: OwnedConditions(), Logger: deps.Logger})
@@ -120,7 +122,7 @@ func (w *Worker) step(ctx context.Context) Plan {
 		w.observed = observed
 		w.notify(&observed)
 	}
-	in := Input{Pod: pod, Removed: removed, Observed: w.observed, Probes: w.states(), Memory: w.memory, Now: time.Now()}
+	in := Input{Pod: pod, Removed: removed, Observed: w.observed, Probes: w.states(), Memory: w.memory, LimitCPU: w.deps.Node.LimitCPU, Now: time.Now()}
 	w.watch(ctx, in)
 	plan := Decide(in)
 	if plan.Verdict.Stage != Active {

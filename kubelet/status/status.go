@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -176,6 +177,9 @@ func Patch(uid types.UID, status *corev1.PodStatus, owned []corev1.PodConditionT
 func conditions(all []corev1.PodCondition, owned []corev1.PodConditionType) []any {
 	out := []any{}
 	for _, kind := range owned {
+		if !slices.ContainsFunc(all, func(c corev1.PodCondition) bool { return c.Type == kind }) {
+			out = append(out, map[string]any{"type": kind, "$patch": "delete"}) // it was true once, and is not any more
+		}
 		for _, c := range all {
 			if c.Type != kind {
 				continue
