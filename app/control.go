@@ -13,6 +13,8 @@ import (
 	"os"
 	"path/filepath"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/cuppa-project/cuppa/api"
 	"github.com/cuppa-project/cuppa/apiserver"
 	"github.com/cuppa-project/cuppa/apiserver/allocate"
@@ -20,6 +22,8 @@ import (
 	"github.com/cuppa-project/cuppa/apiserver/storage/etcd"
 	"github.com/cuppa-project/cuppa/app/local"
 	"github.com/cuppa-project/cuppa/controller"
+	"github.com/cuppa-project/cuppa/controller/lead"
+	"github.com/cuppa-project/cuppa/controller/loop"
 	"github.com/cuppa-project/cuppa/internal/pki"
 	"github.com/cuppa-project/cuppa/internal/run"
 	"github.com/cuppa-project/cuppa/kube"
@@ -155,16 +159,37 @@ func (c *control) loops(ctx context.Context, server *apiserver.Server) error {
 	c.server = server
 	close(c.started)
 
-	parts := controller.Parts(controller.Config{
+	controllers, err := c.controllers(server)
+	if err != nil {
+		return err
+	}
+	view := c.as("system:kube-scheduler")(server)
+	recorder := events.New(events.Config{Cluster: view, Component: "default-scheduler", Logger: c.logger})
+	return run.Group(ctx, controllers, recorder.Run,
+		scheduler.New(scheduler.Config{Cluster: view, Logger: c.logger.With("part", "scheduler"), Events: recorder}).Run)
+}
+
+// controllers runs the table of controllers on one server of the cluster at a time.
+func (c *control) controllers(server *apiserver.Server) (run.Func, error) {
+	metrics, err := loop.NewMetrics(server.Metrics().Registry)
+	if err != nil {
+		return nil, err
+	}
+	identity, err := identity(c.config.DataDir, c.config.NodeName)
+	if err != nil {
+		return nil, err
+	}
+	config := controller.Config{
 		Cluster: func(name string) kube.Cluster { return c.as("system:controller:" + name)(server) },
 		Logger:  c.logger,
 		PodCIDR: c.ranges.Pods,
 		RootCA:  c.ca.PEM(),
-	})
-	view := c.as("system:kube-scheduler")(server)
-	recorder := events.New(events.Config{Cluster: view, Component: "default-scheduler", Logger: c.logger})
-	parts = append(parts, recorder.Run, scheduler.New(scheduler.Config{Cluster: view, Logger: c.logger.With("part", "scheduler"), Events: recorder}).Run)
-	return run.Group(ctx, parts...)
+		Metrics: metrics,
+	}
+	return lead.New(lead.Config{
+		Cluster: c.as("system:kube-controller-manager")(server), Namespace: metav1.NamespaceSystem, Name: "cuppa-controllers", Identity: identity,
+		Parts: func() []run.Func { return controller.Parts(config) }, Logger: c.logger.With("part", "lead"),
+	}), nil
 }
 
 // as returns how to get an identity's view of a server.

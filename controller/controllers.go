@@ -22,6 +22,7 @@ import (
 	"github.com/cuppa-project/cuppa/controller/serviceaccount"
 	"github.com/cuppa-project/cuppa/internal/run"
 	"github.com/cuppa-project/cuppa/kube"
+	"github.com/cuppa-project/cuppa/kube/events"
 )
 
 // Config is what the controllers need to know of their cluster.
@@ -29,9 +30,10 @@ type Config struct {
 	// Cluster gives each controller its view of the API under its own identity; name is the controller's.
 	Cluster func(name string) kube.Cluster
 	Logger  *slog.Logger
-	Clock   clock.Clock  // nil: the real one
-	PodCIDR netip.Prefix // the cluster's pod range
-	RootCA  []byte       // the cluster's CA, PEM
+	Clock   clock.Clock   // nil: the real one
+	PodCIDR netip.Prefix  // the cluster's pod range
+	RootCA  []byte        // the cluster's CA, PEM
+	Metrics *loop.Metrics // nil: none
 }
 
 // Controller is one row of the table.
@@ -59,15 +61,17 @@ func All() []Controller {
 	}
 }
 
-// Parts makes all controllers, ready to run.
+// Parts makes all controllers, ready to run, with what writes their events. Each records under upstream's name for it.
 func Parts(config Config) []run.Func {
 	if config.Clock == nil {
 		config.Clock = clock.RealClock{}
 	}
 	var out []run.Func
 	for _, c := range All() {
-		logger := config.Logger.With("controller", c.Name)
-		out = append(out, c.New(loop.Deps{Cluster: config.Cluster(c.Name), Logger: logger, Clock: config.Clock}, config))
+		logger, view := config.Logger.With("controller", c.Name), config.Cluster(c.Name)
+		recorder := events.New(events.Config{Cluster: view, Component: c.Name + "-controller", Clock: config.Clock, Logger: logger})
+		deps := loop.Deps{Cluster: view, Logger: logger, Clock: config.Clock, Events: recorder, Metrics: config.Metrics}
+		out = append(out, recorder.Run, c.New(deps, config))
 	}
 	return out
 }

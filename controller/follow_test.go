@@ -15,6 +15,7 @@ import (
 	"github.com/cuppa-project/cuppa/controller/garbage"
 	"github.com/cuppa-project/cuppa/controller/loop"
 	"github.com/cuppa-project/cuppa/kube"
+	"github.com/cuppa-project/cuppa/kube/events"
 )
 
 // late is a cluster that serves one resource only from some moment on.
@@ -54,7 +55,7 @@ func TestGarbageOfAKindThatComesLater(t *testing.T) {
 	ctx, cancel := context.WithCancel(w.ctx)
 	done := make(chan error, 1)
 	go func() {
-		done <- garbage.New(loop.Deps{Cluster: cluster, Logger: slog.New(slog.DiscardHandler), Clock: clock.RealClock{}})(ctx)
+		done <- garbage.New(loop.Deps{Cluster: cluster, Logger: slog.New(slog.DiscardHandler), Clock: clock.RealClock{}, Events: events.Discard})(ctx)
 	}()
 	t.Cleanup(func() { cancel(); <-done })
 

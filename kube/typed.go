@@ -18,18 +18,19 @@ import (
 
 // The resources that Cuppa's own loops use.
 var (
-	Namespaces      = corev1.SchemeGroupVersion.WithResource("namespaces")
-	Nodes           = corev1.SchemeGroupVersion.WithResource("nodes")
-	Pods            = corev1.SchemeGroupVersion.WithResource("pods")
-	Services        = corev1.SchemeGroupVersion.WithResource("services")
-	ConfigMaps      = corev1.SchemeGroupVersion.WithResource("configmaps")
-	Secrets         = corev1.SchemeGroupVersion.WithResource("secrets")
-	ServiceAccounts = corev1.SchemeGroupVersion.WithResource("serviceaccounts")
-	Events          = corev1.SchemeGroupVersion.WithResource("events")
-	EndpointSlices  = discoveryv1.SchemeGroupVersion.WithResource("endpointslices")
-	Leases          = coordinationv1.SchemeGroupVersion.WithResource("leases")
-	ReplicaSets     = appsv1.SchemeGroupVersion.WithResource("replicasets")
-	Deployments     = appsv1.SchemeGroupVersion.WithResource("deployments")
+	Namespaces             = corev1.SchemeGroupVersion.WithResource("namespaces")
+	Nodes                  = corev1.SchemeGroupVersion.WithResource("nodes")
+	Pods                   = corev1.SchemeGroupVersion.WithResource("pods")
+	Services               = corev1.SchemeGroupVersion.WithResource("services")
+	ConfigMaps             = corev1.SchemeGroupVersion.WithResource("configmaps")
+	Secrets                = corev1.SchemeGroupVersion.WithResource("secrets")
+	ServiceAccounts        = corev1.SchemeGroupVersion.WithResource("serviceaccounts")
+	Events                 = corev1.SchemeGroupVersion.WithResource("events")
+	EndpointSlices         = discoveryv1.SchemeGroupVersion.WithResource("endpointslices")
+	Leases                 = coordinationv1.SchemeGroupVersion.WithResource("leases")
+	ReplicationControllers = corev1.SchemeGroupVersion.WithResource("replicationcontrollers")
+	ReplicaSets            = appsv1.SchemeGroupVersion.WithResource("replicasets")
+	Deployments            = appsv1.SchemeGroupVersion.WithResource("deployments")
 )
 
 // Get returns one object from a Cluster's memory. The object is shared: copy it before changing it.

@@ -12,63 +12,44 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
 	"github.com/cuppa-project/cuppa/controller/loop"
+	"github.com/cuppa-project/cuppa/controller/owned"
 	"github.com/cuppa-project/cuppa/internal/run"
 	"github.com/cuppa-project/cuppa/kube"
 )
 
 var kind = appsv1.SchemeGroupVersion.WithKind("Deployment")
 
-type controller struct{ loop.Deps }
+type controller struct {
+	owned.Family[*appsv1.ReplicaSet]
+}
 
 // New returns the controller as a long-lived part.
 func New(deps loop.Deps) run.Func {
-	c := controller{deps}
-	return loop.Run(loop.Config{Name: "deployment", Deps: deps, Reconcile: c.reconcile, Watch: c.watch, Workers: 8})
-}
-
-func (c controller) watch(ctx context.Context, enqueue func(loop.Key)) error {
-	err := kube.Watch(ctx, c.Cluster, kube.Deployments, func(old, new *appsv1.Deployment) {
-		if new != nil {
-			enqueue(loop.KeyOf(new))
-		}
-	})
-	if err != nil {
-		return err
-	}
-	return kube.Watch(ctx, c.Cluster, kube.ReplicaSets, func(old, new *appsv1.ReplicaSet) {
-		for _, rs := range []*appsv1.ReplicaSet{old, new} {
-			if rs == nil {
-				continue
-			}
-			if owner := metav1.GetControllerOfNoCopy(rs); owner != nil {
-				enqueue(loop.Key{Namespace: rs.Namespace, Name: owner.Name})
-				continue
-			}
-			for _, d := range kube.List[*appsv1.Deployment](c.Cluster, kube.Deployments, rs.Namespace, nil) {
-				enqueue(loop.KeyOf(d))
-			}
-		}
-	})
+	c := controller{owned.Family[*appsv1.ReplicaSet]{Deps: deps, Owner: kind, Owners: kube.Deployments, Dependents: kube.ReplicaSets, Noun: "replica set"}}
+	return loop.Run(loop.Config{Name: "deployment", Deps: deps, Reconcile: c.reconcile, Watch: c.Watch, Workers: 8})
 }
 
 func (c controller) reconcile(ctx context.Context, key loop.Key) (time.Duration, error) {
-	d, ok := kube.Get[*appsv1.Deployment](c.Cluster, kube.Deployments, key.Namespace, key.Name)
+	d, ok := kube.Get[*appsv1.Deployment](c.Cluster, c.Owners, key.Namespace, key.Name)
 	if !ok {
 		return 0, nil
 	}
-	plan := Decide(d, kube.List[*appsv1.ReplicaSet](c.Cluster, kube.ReplicaSets, key.Namespace, nil), c.Clock.Now())
-	if len(plan.Adopt) > 0 {
-		// What is adopted changes the picture, so the rest of the plan waits for the next round.
-		return 0, loop.ForEach(ctx, plan.Adopt, func(ctx context.Context, rs *appsv1.ReplicaSet) error { return c.adopt(ctx, d, rs) })
+	selector, err := metav1.LabelSelectorAsSelector(d.Spec.Selector)
+	if err != nil || selector.Empty() {
+		return 0, nil // validation refuses such a selector
 	}
-	err := errors.Join(
-		loop.ForEach(ctx, plan.Update, c.updateReplicaSet),
+	sets, err := c.Claim(ctx, d, selector, nil)
+	if err != nil {
+		return 0, err
+	}
+	plan := Decide(d, sets, c.Clock.Now())
+	err = errors.Join(
+		loop.ForEach(ctx, plan.Update, func(ctx context.Context, rs *appsv1.ReplicaSet) error { return c.update(ctx, d, sets, rs) }),
 		c.create(ctx, d, plan.Create),
 		loop.ForEach(ctx, plan.Delete, c.delete),
 		c.revise(ctx, d, plan.Revision),
@@ -90,16 +71,28 @@ func (c controller) create(ctx context.Context, d *appsv1.Deployment, rs *appsv1
 	case apierrors.IsAlreadyExists(err):
 		return c.collide(ctx, d, rs)
 	case err != nil:
-		return fmt.Errorf("create replicaset %s: %w", rs.Name, err)
+		c.Events.Warning(d, "ReplicaSetCreateError", "Failed to create new replica set %q: %v", rs.Name, err)
+		return fmt.Errorf("create replica set %s: %w", rs.Name, err)
 	}
+	c.tell(d, rs.Name, 0, *rs.Spec.Replicas)
 	return nil
+}
+
+// tell records that a set was resized, in the words that people look for.
+func (c controller) tell(d *appsv1.Deployment, name string, from, to int32) {
+	switch {
+	case to > from:
+		c.Events.Normal(d, "ScalingReplicaSet", "Scaled up replica set %s from %d to %d", name, from, to)
+	case to < from:
+		c.Events.Normal(d, "ScalingReplicaSet", "Scaled down replica set %s from %d to %d", name, from, to)
+	}
 }
 
 // collide handles a taken name. A different template behind the same hash counts up the collisions, which makes another hash.
 func (c controller) collide(ctx context.Context, d *appsv1.Deployment, rs *appsv1.ReplicaSet) error {
 	live, err := c.Cluster.Live(ctx, kube.ReplicaSets, rs.Namespace, rs.Name)
 	if err != nil {
-		return fmt.Errorf("create replicaset %s: %w", rs.Name, err)
+		return fmt.Errorf("create replica set %s: %w", rs.Name, err)
 	}
 	if there, ok := live.(*appsv1.ReplicaSet); ok && metav1.IsControlledBy(there, d) && sameTemplate(&there.Spec.Template, &d.Spec.Template) {
 		return nil
@@ -112,10 +105,14 @@ func (c controller) collide(ctx context.Context, d *appsv1.Deployment, rs *appsv
 	return nil
 }
 
-func (c controller) updateReplicaSet(ctx context.Context, rs *appsv1.ReplicaSet) error {
-	_, err := c.Cluster.Update(ctx, rs)
-	if err != nil {
-		return fmt.Errorf("update replicaset %s: %w", rs.Name, err)
+func (c controller) update(ctx context.Context, d *appsv1.Deployment, sets []*appsv1.ReplicaSet, rs *appsv1.ReplicaSet) error {
+	if _, err := c.Cluster.Update(ctx, rs); err != nil {
+		return fmt.Errorf("update replica set %s: %w", rs.Name, err)
+	}
+	for _, before := range sets {
+		if before.Name == rs.Name {
+			c.tell(d, rs.Name, *before.Spec.Replicas, *rs.Spec.Replicas)
+		}
 	}
 	return nil
 }
@@ -125,22 +122,9 @@ func (c controller) delete(ctx context.Context, rs *appsv1.ReplicaSet) error {
 	opts.Preconditions.ResourceVersion = &rs.ResourceVersion
 	err := c.Cluster.Delete(ctx, kube.ReplicaSets, rs.Namespace, rs.Name, opts)
 	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("delete replicaset %s: %w", rs.Name, err)
+		return fmt.Errorf("delete replica set %s: %w", rs.Name, err)
 	}
 	return nil
-}
-
-func (c controller) adopt(ctx context.Context, d *appsv1.Deployment, rs *appsv1.ReplicaSet) error {
-	live, err := c.Cluster.Live(ctx, kube.Deployments, d.Namespace, d.Name)
-	if err != nil {
-		return err
-	}
-	if live.GetUID() != d.UID || live.GetDeletionTimestamp() != nil {
-		return nil
-	}
-	changed := rs.DeepCopy()
-	changed.OwnerReferences = append(changed.OwnerReferences, *metav1.NewControllerRef(d, kind))
-	return c.updateReplicaSet(ctx, changed)
 }
 
 // revise notes the present revision on the Deployment, where kubectl rollout looks for it.
@@ -157,19 +141,12 @@ func (c controller) revise(ctx context.Context, d *appsv1.Deployment, revision s
 }
 
 func (c controller) updateStatus(ctx context.Context, d *appsv1.Deployment, status appsv1.DeploymentStatus) error {
-	if equality.Semantic.DeepEqual(d.Status, status) {
-		return nil
-	}
 	// Read again: noting the revision has just changed the object.
-	current, ok := kube.Get[*appsv1.Deployment](c.Cluster, kube.Deployments, d.Namespace, d.Name)
+	current, ok := kube.Get[*appsv1.Deployment](c.Cluster, c.Owners, d.Namespace, d.Name)
 	if !ok || current.Generation != d.Generation {
 		return nil
 	}
 	changed := current.DeepCopy()
 	changed.Status = status
-	_, err := c.Cluster.UpdateStatus(ctx, changed)
-	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("update status: %w", err)
-	}
-	return nil
+	return c.WriteStatus(ctx, current, changed)
 }

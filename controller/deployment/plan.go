@@ -2,9 +2,7 @@ package deployment
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
-	"hash/fnv"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,9 +12,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/intstr"
-	"k8s.io/apimachinery/pkg/util/rand"
+
+	"github.com/cuppa-project/cuppa/controller/owned"
 )
 
 // Annotations that kubectl rollout and upstream's controller share.
@@ -29,7 +27,6 @@ const (
 
 // Plan is the next step of one Deployment.
 type Plan struct {
-	Adopt    []*appsv1.ReplicaSet // orphans that match the selector; when there are any, nothing else is planned
 	Create   *appsv1.ReplicaSet   // the ReplicaSet of the present template
 	Update   []*appsv1.ReplicaSet // changed copies: new sizes, revisions
 	Delete   []*appsv1.ReplicaSet // history beyond its limit
@@ -41,9 +38,6 @@ type Plan struct {
 // String lists the plan's actions.
 func (p Plan) String() string {
 	var out []string
-	for _, rs := range p.Adopt {
-		out = append(out, "adopt "+rs.Name)
-	}
 	if p.Create != nil {
 		out = append(out, fmt.Sprintf("create %s=%d", p.Create.Name, *p.Create.Spec.Replicas))
 	}
@@ -58,25 +52,9 @@ func (p Plan) String() string {
 	return strings.Join(out, "; ")
 }
 
-// Decide compares a Deployment with the ReplicaSets of its namespace.
-func Decide(d *appsv1.Deployment, all []*appsv1.ReplicaSet, now time.Time) Plan {
+// Decide compares a Deployment with its own ReplicaSets.
+func Decide(d *appsv1.Deployment, sets []*appsv1.ReplicaSet, now time.Time) Plan {
 	var plan Plan
-	selector, err := metav1.LabelSelectorAsSelector(d.Spec.Selector)
-	if err != nil || selector.Empty() {
-		return plan // validation refuses such a selector
-	}
-	var sets []*appsv1.ReplicaSet
-	for _, rs := range all {
-		switch owner := metav1.GetControllerOfNoCopy(rs); {
-		case owner != nil && owner.UID == d.UID:
-			sets = append(sets, rs)
-		case owner == nil && d.DeletionTimestamp == nil && rs.DeletionTimestamp == nil && selector.Matches(labels.Set(rs.Labels)):
-			plan.Adopt = append(plan.Adopt, rs)
-		}
-	}
-	if len(plan.Adopt) > 0 {
-		return plan
-	}
 	r := newRollout(d, sets)
 	if d.DeletionTimestamp == nil {
 		r.step()
@@ -123,7 +101,7 @@ func newRollout(d *appsv1.Deployment, sets []*appsv1.ReplicaSet) *rollout {
 		r.old = append(r.old, rs)
 	}
 	if r.current == nil {
-		r.name = d.Name + "-" + TemplateHash(d)
+		r.name = d.Name + "-" + owned.TemplateHash(&d.Spec.Template, d.Status.CollisionCount)
 	}
 	return r
 }
@@ -154,22 +132,10 @@ func sameTemplate(a, b *corev1.PodTemplateSpec) bool {
 	return equality.Semantic.DeepEqual(a, b)
 }
 
-// TemplateHash names the Deployment's present template. collisionCount sets equal hashes of different templates apart.
-func TemplateHash(d *appsv1.Deployment) string {
-	h := fnv.New32a()
-	// Marshalling a template cannot fail: it came from JSON or protobuf.
-	data, _ := json.Marshal(d.Spec.Template)
-	h.Write(data)
-	if d.Status.CollisionCount != nil {
-		fmt.Fprint(h, *d.Status.CollisionCount)
-	}
-	return rand.SafeEncodeString(strconv.FormatUint(uint64(h.Sum32()), 10))
-}
-
 // result turns wanted sizes into objects to create, update and delete.
 func (r *rollout) result() (create *appsv1.ReplicaSet, update, remove []*appsv1.ReplicaSet) {
 	revision := r.revision()
-	if r.current == nil {
+	if r.current == nil && !r.d.Spec.Paused { // a paused Deployment's edits are gathered, and make no history until it goes on
 		create = r.newReplicaSet(revision)
 	}
 	for _, rs := range r.sets {

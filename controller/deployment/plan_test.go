@@ -250,3 +250,42 @@ func TestDeadline(t *testing.T) {
 		}
 	}
 }
+
+// TestPausedMakesNoHistory holds that edits of a paused Deployment are gathered: one new revision when it goes on, however many there were.
+func TestPausedMakesNoHistory(t *testing.T) {
+	w := newWorld(2, rolling(intstr.FromInt32(1), intstr.FromInt32(0)))
+	w.settle(t, 2)
+	pause := func(paused bool) {
+		w.d = w.d.DeepCopy()
+		w.d.Spec.Paused = paused
+		w.d.Generation++
+	}
+	pause(true)
+	for _, image := range []string{"web:2", "web:3"} {
+		w.setImage(image)
+		if w.step(); len(w.sets) != 1 {
+			t.Fatalf("paused, with %s: got %d sets, want the one that runs", image, len(w.sets))
+		}
+	}
+	w.d.Spec.Replicas = ptr.To[int32](4)
+	w.step()
+	if got := *w.sets[0].Spec.Replicas; got != 4 {
+		t.Errorf("paused and resized: the set that runs has %d, want 4", got)
+	}
+	pause(false)
+	w.settle(t, 4)
+	current := w.sets[len(w.sets)-1]
+	if len(w.sets) != 2 || current.Annotations[RevisionAnnotation] != "2" || current.Spec.Template.Spec.Containers[0].Image != "web:3" {
+		t.Errorf("gone on: %d sets, the newest with revision %s and image %s; want 2, revision 2, image web:3",
+			len(w.sets), current.Annotations[RevisionAnnotation], current.Spec.Template.Spec.Containers[0].Image)
+	}
+}
+
+// TestBornPaused holds that a Deployment that was never let go has no pods.
+func TestBornPaused(t *testing.T) {
+	w := newWorld(2, rolling(intstr.FromInt32(1), intstr.FromInt32(0)))
+	w.d.Spec.Paused = true
+	if w.step(); len(w.sets) != 0 {
+		t.Errorf("got %d sets, want none", len(w.sets))
+	}
+}

@@ -117,9 +117,7 @@ func (r *rollout) scale() {
 			r.want[r.name] = r.replicas
 		} else if len(r.old) > 0 {
 			r.want[r.old[len(r.old)-1].Name] = r.replicas
-		} else {
-			r.want[r.name] = r.replicas // a Deployment that was born paused still gets its pods
-		}
+		} // one that was born paused gets its first pods when it goes on
 		return
 	case len(active) == 1:
 		r.want[active[0].Name] = r.replicas

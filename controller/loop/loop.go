@@ -18,6 +18,7 @@ import (
 
 	"github.com/cuppa-project/cuppa/internal/run"
 	"github.com/cuppa-project/cuppa/kube"
+	"github.com/cuppa-project/cuppa/kube/events"
 )
 
 // Key names one object. Namespace is "" for cluster-scoped kinds.
@@ -47,6 +48,8 @@ type Deps struct {
 	Cluster kube.Cluster
 	Logger  *slog.Logger
 	Clock   clock.Clock // the real one outside tests
+	Events  events.Sink // about what the controller did; events.Discard where nobody reads them
+	Metrics *Metrics    // nil: none
 }
 
 // Config describes one loop.
@@ -85,7 +88,12 @@ func (c Config) run(ctx context.Context) error {
 		workqueue.NewTypedItemExponentialFailureRateLimiter[Key](c.MinWait, c.MaxWait),
 		workqueue.TypedRateLimitingQueueConfig[Key]{Clock: clockWithTicker{c.Deps.Clock}})
 	defer queue.ShutDown()
-	if err := c.Watch(ctx, queue.Add); err != nil {
+	defer c.Deps.Metrics.follow(c.Name, queue.Len)()
+	enqueue := func(key Key) {
+		c.Deps.Metrics.added(c.Name)
+		queue.Add(key)
+	}
+	if err := c.Watch(ctx, enqueue); err != nil {
 		return err
 	}
 	var wg sync.WaitGroup
@@ -108,7 +116,9 @@ func (c Config) one(ctx context.Context, queue workqueue.TypedRateLimitingInterf
 		return false
 	}
 	defer queue.Done(key)
+	began := time.Now()
 	again, err := c.Reconcile(ctx, key)
+	c.Deps.Metrics.worked(c.Name, time.Since(began), err != nil)
 	switch {
 	case ctx.Err() != nil:
 		return false
@@ -129,7 +139,7 @@ func (c Config) one(ctx context.Context, queue workqueue.TypedRateLimitingInterf
 	return true
 }
 
-// clockWithTicker lets a plain clock serve where the queue wants tickers too; it is asked for none.
+// clockWithTicker lets a plain clock serve where the queue wants tickers too: it looks at its waiting keys now and then by one, which changes nothing.
 type clockWithTicker struct{ clock.Clock }
 
 func (c clockWithTicker) NewTicker(d time.Duration) clock.Ticker {

@@ -28,6 +28,22 @@ const (
 	memoryLength = 4096
 )
 
+// Sink is where loops say what happened to objects.
+type Sink interface {
+	// Normal records an ordinary event about obj.
+	Normal(obj kube.Object, reason, format string, args ...any)
+	// Warning records an event about obj that somebody should look at.
+	Warning(obj kube.Object, reason, format string, args ...any)
+}
+
+// Discard is a Sink that records nothing.
+var Discard Sink = discard{}
+
+type discard struct{}
+
+func (discard) Normal(kube.Object, string, string, ...any)  {}
+func (discard) Warning(kube.Object, string, string, ...any) {}
+
 // Recorder records events for one component.
 type Recorder struct {
 	config  Config
@@ -108,7 +124,7 @@ type seen struct {
 
 // Run writes events until ctx ends.
 func (r *Recorder) Run(ctx context.Context) error {
-	memory := map[string]*seen{}
+	memory, limit := map[string]*seen{}, newLimit()
 	for {
 		select {
 		case <-ctx.Done():
@@ -116,6 +132,10 @@ func (r *Recorder) Run(ctx context.Context) error {
 		case o := <-r.queue:
 			if len(memory) >= memoryLength {
 				clear(memory)
+			}
+			if !limit.allows(o.ref.UID, o.at) {
+				r.dropped.Add(1)
+				continue
 			}
 			if err := r.write(ctx, o, memory); err != nil && ctx.Err() == nil && !apierrors.IsNotFound(err) && !apierrors.IsForbidden(err) {
 				r.config.Logger.Warn("event not recorded", "reason", o.reason, "object", o.ref.Name, "err", err)

@@ -40,7 +40,7 @@ var Imports = []Rule{
 
 // Islands are folders whose children may not import each other, but for those named as shared.
 var Islands = map[string][]string{
-	"controller":      {"loop"},
+	"controller":      {"loop", "owned"},
 	"apiserver/kinds": {"meta", "check", "podspec", "workload", "core"},
 }
 
