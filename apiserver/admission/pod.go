@@ -2,10 +2,8 @@ package admission
 
 import (
 	"context"
-	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
 // createsPod is true for the creation of a pod itself, which is all that the plugins in this file look at.
@@ -15,35 +13,6 @@ func createsPod(req *Request) (*corev1.Pod, bool) {
 	}
 	pod, ok := req.Object.(*corev1.Pod)
 	return pod, ok
-}
-
-// systemPriority are the priority classes that every cluster has.
-var systemPriority = map[string]int32{
-	"system-cluster-critical": 2000000000,
-	"system-node-critical":    2000001000,
-}
-
-// priority resolves the class name of a pod to its number. Without a class it is 0.
-func priority(_ context.Context, req *Request) error {
-	pod, ok := createsPod(req)
-	if !ok {
-		return nil
-	}
-	value, known := systemPriority[pod.Spec.PriorityClassName]
-	if pod.Spec.PriorityClassName != "" && !known {
-		return apierrors.NewForbidden(req.GVR().GroupResource(), pod.Name,
-			fmt.Errorf("no PriorityClass with name %s was found", pod.Spec.PriorityClassName))
-	}
-	if pod.Spec.Priority != nil && *pod.Spec.Priority != value {
-		return apierrors.NewForbidden(req.GVR().GroupResource(), pod.Name,
-			fmt.Errorf("the integer value of priority (%d) must not be provided in pod spec; priority admission controller computed %d from the given PriorityClass name", *pod.Spec.Priority, value))
-	}
-	pod.Spec.Priority = &value
-	if pod.Spec.PreemptionPolicy == nil {
-		policy := corev1.PreemptLowerPriority
-		pod.Spec.PreemptionPolicy = &policy
-	}
-	return nil
 }
 
 // evictionSeconds is how long a pod stays on a node that became unreachable or not ready, unless it says otherwise.

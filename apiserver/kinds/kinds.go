@@ -16,6 +16,11 @@ import (
 	"github.com/cuppa-project/cuppa/apiserver/kinds/core"
 	"github.com/cuppa-project/cuppa/apiserver/kinds/discovery"
 	"github.com/cuppa-project/cuppa/apiserver/kinds/events"
+	"github.com/cuppa-project/cuppa/apiserver/kinds/networking"
+	"github.com/cuppa-project/cuppa/apiserver/kinds/node"
+	"github.com/cuppa-project/cuppa/apiserver/kinds/policy"
+	"github.com/cuppa-project/cuppa/apiserver/kinds/scheduling"
+	"github.com/cuppa-project/cuppa/apiserver/kinds/storage"
 	"github.com/cuppa-project/cuppa/apiserver/registry"
 )
 
@@ -37,5 +42,10 @@ func New(config Config) *registry.Snapshot {
 		coordination.Kinds(),
 		discovery.Kinds(),
 		events.Kinds(),
+		networking.Kinds(),
+		node.Kinds(),
+		policy.Kinds(),
+		scheduling.Kinds(),
+		storage.Kinds(),
 	))
 }

@@ -175,6 +175,7 @@ func apply(kind *registry.Kind, verb string, obj, old registry.Object) (faults, 
 	}
 	obj.SetNamespace(old.GetNamespace())
 	obj.SetUID(old.GetUID())
+	obj.SetGeneration(old.GetGeneration())
 	obj.SetResourceVersion("1")
 	if prepare != nil {
 		prepare(obj, old)

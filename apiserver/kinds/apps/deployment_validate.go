@@ -1,14 +1,11 @@
 package apps
 
 import (
-	"strconv"
-
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/ptr"
 
@@ -41,7 +38,7 @@ func validateDeploymentSpec(spec, old *appsv1.DeploymentSpec, path *field.Path) 
 		if old != nil {
 			oldTemplate = &old.Template
 		}
-		errs = append(errs, workload.ValidateTemplate(&spec.Template, oldTemplate, selector, path.Child("template"))...)
+		errs = append(errs, workload.ValidateTemplate("ReplicaSet", &spec.Template, oldTemplate, selector, path.Child("template"))...)
 	}
 	errs = append(errs, validateDeploymentStrategy(&spec.Strategy, path.Child("strategy"))...)
 	errs = append(errs, check.NonNegative(int64(spec.MinReadySeconds), path.Child("minReadySeconds"))...)
@@ -77,35 +74,12 @@ func validateDeploymentStrategy(strategy *appsv1.DeploymentStrategy, path *field
 
 func validateRollingUpdate(r *appsv1.RollingUpdateDeployment, path *field.Path) field.ErrorList {
 	unavailable, surge := ptr.Deref(r.MaxUnavailable, intstr.IntOrString{}), ptr.Deref(r.MaxSurge, intstr.IntOrString{})
-	errs := validateIntOrPercent(unavailable, path.Child("maxUnavailable"))
-	errs = append(errs, validateIntOrPercent(surge, path.Child("maxSurge"))...)
-	if numberOrPercent(unavailable) == 0 && numberOrPercent(surge) == 0 {
+	errs := check.IntOrPercent(unavailable, path.Child("maxUnavailable"))
+	errs = append(errs, check.IntOrPercent(surge, path.Child("maxSurge"))...)
+	if check.Figure(unavailable) == 0 && check.Figure(surge) == 0 {
 		errs = append(errs, field.Invalid(path.Child("maxUnavailable"), r.MaxUnavailable, "may not be 0 when `maxSurge` is 0"))
 	}
-	if unavailable.Type == intstr.String && numberOrPercent(unavailable) > 100 {
-		errs = append(errs, field.Invalid(path.Child("maxUnavailable"), r.MaxUnavailable, "must not be greater than 100%"))
-	}
-	return errs
-}
-
-// validateIntOrPercent accepts 0, 3 or "25%".
-func validateIntOrPercent(v intstr.IntOrString, path *field.Path) field.ErrorList {
-	if v.Type == intstr.String {
-		return check.Invalid(path, v, validation.IsValidPercent(v.StrVal))
-	}
-	return check.NonNegative(int64(v.IntVal), path)
-}
-
-// numberOrPercent is the figure in either form; what is not a figure at all counts as 0 and has a fault of its own.
-func numberOrPercent(v intstr.IntOrString) int {
-	if v.Type == intstr.Int {
-		return v.IntValue()
-	}
-	if len(validation.IsValidPercent(v.StrVal)) > 0 {
-		return 0
-	}
-	n, _ := strconv.Atoi(v.StrVal[:len(v.StrVal)-1])
-	return n
+	return append(errs, check.NotAbove100Percent(unavailable, path.Child("maxUnavailable"))...)
 }
 
 func validateDeploymentStatus(d, old *appsv1.Deployment) field.ErrorList {

@@ -38,26 +38,16 @@ func validateReplicaSetSpec(spec, old *appsv1.ReplicaSetSpec, path *field.Path) 
 	if old != nil {
 		oldTemplate = &old.Template
 	}
-	return append(errs, workload.ValidateTemplate(&spec.Template, oldTemplate, selector, path.Child("template"))...)
+	return append(errs, workload.ValidateTemplate("ReplicaSet", &spec.Template, oldTemplate, selector, path.Child("template"))...)
 }
 
 func validateReplicaSetStatus(rs, old *appsv1.ReplicaSet) field.ErrorList {
 	errs := meta.ValidateUpdate(rs, old)
-	path, s := field.NewPath("status"), &rs.Status
-	for _, f := range []struct {
-		name  string
-		value int64
-	}{
-		{"replicas", int64(s.Replicas)}, {"fullyLabeledReplicas", int64(s.FullyLabeledReplicas)},
-		{"readyReplicas", int64(s.ReadyReplicas)}, {"availableReplicas", int64(s.AvailableReplicas)},
-		{"observedGeneration", s.ObservedGeneration},
-	} {
-		errs = append(errs, check.NonNegative(f.value, path.Child(f.name))...)
-	}
-	errs = append(errs, workload.NotMore(s.FullyLabeledReplicas, s.Replicas, "status.replicas", path.Child("fullyLabeledReplicas"))...)
-	errs = append(errs, workload.NotMore(s.ReadyReplicas, s.Replicas, "status.replicas", path.Child("readyReplicas"))...)
-	errs = append(errs, workload.NotMore(s.AvailableReplicas, s.Replicas, "status.replicas", path.Child("availableReplicas"))...)
-	return append(errs, workload.NotMore(s.AvailableReplicas, s.ReadyReplicas, "readyReplicas", path.Child("availableReplicas"))...)
+	s := &rs.Status
+	return append(errs, workload.ValidateCounts(workload.Counts{
+		Replicas: s.Replicas, FullyLabeled: s.FullyLabeledReplicas, Ready: s.ReadyReplicas, Available: s.AvailableReplicas,
+		ObservedGeneration: s.ObservedGeneration,
+	}, field.NewPath("status"))...)
 }
 
 func replicaSetWarnings(obj, old registry.Object) []string {

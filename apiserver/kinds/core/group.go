@@ -14,10 +14,13 @@ func coreKind(kind string) schema.GroupVersionKind { return corev1.SchemeGroupVe
 func Kinds(config Config) []*registry.Kind {
 	return []*registry.Kind{
 		configMaps(),
+		endpoints(),
 		coreEvents(),
 		namespaces(),
 		nodes(),
 		pods(),
+		podTemplates(),
+		replicationControllers(),
 		secrets(),
 		serviceAccounts(),
 		services(config),

@@ -48,11 +48,16 @@ func validateResources(r *corev1.ResourceRequirements, path *field.Path) field.E
 	return errs
 }
 
+// ValidateLimits checks a list of resources that is all there is: the overhead of a runtime.
+func ValidateLimits(limits corev1.ResourceList, path *field.Path) field.ErrorList {
+	return validateResources(&corev1.ResourceRequirements{Limits: limits}, path)
+}
+
 // validatePodResources checks what the pod as a whole asks for: its own resources and its runtime's overhead.
 func validatePodResources(spec *corev1.PodSpec, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	if spec.Overhead != nil {
-		errs = append(errs, validateResources(&corev1.ResourceRequirements{Limits: spec.Overhead}, path.Child("overhead"))...)
+		errs = append(errs, ValidateLimits(spec.Overhead, path.Child("overhead"))...)
 	}
 	if spec.Resources == nil {
 		return errs

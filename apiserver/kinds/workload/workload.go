@@ -25,7 +25,7 @@ func ContainerCells(containers []corev1.Container) (names, images string) {
 	return strings.Join(n, ","), strings.Join(i, ",")
 }
 
-// Columns are the wide columns that ReplicaSets and Deployments share.
+// Columns are the wide columns that all workloads share.
 func Columns() []metav1.TableColumnDefinition {
 	return []metav1.TableColumnDefinition{
 		meta.Wide("Containers", "string", "Names of each container in the template."),
@@ -54,8 +54,9 @@ func ValidateSelector(selector *metav1.LabelSelector, path *field.Path) field.Er
 	return errs
 }
 
-// ValidateTemplate checks the pods to be: a valid specification, selected by the workload, and living for ever.
-func ValidateTemplate(template, old *corev1.PodTemplateSpec, selector labels.Selector, path *field.Path) field.ErrorList {
+// ValidateTemplate checks the pods to be: a valid specification, selected by the workload, and living for ever. Owner is the kind that a refusal
+// names.
+func ValidateTemplate(owner string, template, old *corev1.PodTemplateSpec, selector labels.Selector, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	if !selector.Empty() && !selector.Matches(labels.Set(template.Labels)) {
 		errs = append(errs, field.Invalid(path.Child("metadata", "labels"), template.Labels, "`selector` does not match template `labels`"))
@@ -66,7 +67,7 @@ func ValidateTemplate(template, old *corev1.PodTemplateSpec, selector labels.Sel
 			[]corev1.RestartPolicy{corev1.RestartPolicyAlways}))
 	}
 	if template.Spec.ActiveDeadlineSeconds != nil {
-		errs = append(errs, field.Forbidden(path.Child("spec", "activeDeadlineSeconds"), "activeDeadlineSeconds in ReplicaSet is not Supported"))
+		errs = append(errs, field.Forbidden(path.Child("spec", "activeDeadlineSeconds"), "activeDeadlineSeconds in "+owner+" is not Supported"))
 	}
 	return errs
 }

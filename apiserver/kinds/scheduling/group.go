@@ -1,0 +1,10 @@
+// Package scheduling has the kinds of the group scheduling.k8s.io, version v1. Start with Kinds; each kind has the files that
+// docs/howto/add-a-kind.md names.
+package scheduling
+
+import (
+	"github.com/cuppa-project/cuppa/apiserver/registry"
+)
+
+// Kinds is the group scheduling.k8s.io, version v1.
+func Kinds() []*registry.Kind { return []*registry.Kind{priorityClasses()} }
