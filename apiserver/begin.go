@@ -2,6 +2,7 @@ package apiserver
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -13,6 +14,7 @@ import (
 	"github.com/cuppa-project/cuppa/apiserver/admission"
 	"github.com/cuppa-project/cuppa/apiserver/authn"
 	"github.com/cuppa-project/cuppa/apiserver/cache"
+	"github.com/cuppa-project/cuppa/apiserver/kinds/scheduling"
 	"github.com/cuppa-project/cuppa/apiserver/registry"
 	"github.com/cuppa-project/cuppa/apiserver/rest"
 )
@@ -22,9 +24,16 @@ func self() authn.User {
 	return authn.User{Name: "system:apiserver", Groups: []string{"system:masters", authn.GroupAuthenticated}}
 }
 
-// systemNamespaces exist in every cluster.
-func systemNamespaces() []string {
-	return []string{metav1.NamespaceDefault, metav1.NamespaceSystem, metav1.NamespacePublic, corev1.NamespaceNodeLease}
+// systemObjects exist in every cluster.
+func systemObjects() []registry.Object {
+	var out []registry.Object
+	for _, name := range []string{metav1.NamespaceDefault, metav1.NamespaceSystem, metav1.NamespacePublic, corev1.NamespaceNodeLease} {
+		out = append(out, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
+	}
+	for _, class := range scheduling.SystemPriorityClasses() {
+		out = append(out, class)
+	}
+	return out
 }
 
 // begin makes what every client counts on, then declares the server ready and waits for the end.
@@ -37,26 +46,37 @@ func (s *Server) begin(ctx context.Context) error {
 	s.adopt()
 	close(s.loaded)
 	door := s.As(self())
-	for _, name := range systemNamespaces() {
-		for s.rest.Cached(coreResource("namespaces"), "", name) == nil {
-			_, err := door.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
-			if err == nil || apierrors.IsAlreadyExists(err) {
-				break
-			}
-			if ctx.Err() != nil {
-				return nil
-			}
-			s.config.Logger.Warn("create a system namespace", "namespace", name, "err", err)
-			select {
-			case <-time.After(time.Second):
-			case <-ctx.Done():
-				return nil
-			}
-		}
+	var made sync.WaitGroup // together, so that the store commits them at once
+	for _, obj := range systemObjects() {
+		made.Go(func() { s.ensure(ctx, door, obj) })
+	}
+	made.Wait()
+	if ctx.Err() != nil {
+		return nil
 	}
 	close(s.ready)
 	<-ctx.Done()
 	return nil
+}
+
+// ensure makes a cluster-scoped object unless it is there. It tries until it is, or ctx ends.
+func (s *Server) ensure(ctx context.Context, door *Local, obj registry.Object) {
+	kind, err := door.kindOf(obj)
+	if err != nil {
+		return // a server with a table of its own may not serve it
+	}
+	for s.rest.Cached(kind.GVR(), "", obj.GetName()) == nil {
+		_, err := door.Create(ctx, obj)
+		if err == nil || apierrors.IsAlreadyExists(err) || ctx.Err() != nil {
+			return
+		}
+		s.config.Logger.Warn("create a system object", "kind", kind.GVK.Kind, "name", obj.GetName(), "err", err)
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // adopt tells the allocator what the stored Services hold.
@@ -99,4 +119,8 @@ func (s *Server) endpoints(ctx context.Context, namespace, service string) ([]*d
 		}
 	})
 	return out, err
+}
+
+func (r reader) List(resource schema.GroupVersionResource, namespace string) []registry.Object {
+	return r.rest.CachedList(resource, namespace)
 }

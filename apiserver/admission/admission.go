@@ -80,6 +80,8 @@ func (r *Request) is(group, resource string) bool {
 // Reader reads what plugins base their decisions on, from memory. Objects are shared and read-only; nil: there is none.
 type Reader interface {
 	Get(resource schema.GroupVersionResource, namespace, name string) registry.Object
+	// List returns all objects of a namespace ("": of all namespaces) in key order.
+	List(resource schema.GroupVersionResource, namespace string) []registry.Object
 	// Live is as fresh as a quorum read, for when Get has not caught up yet.
 	Live(ctx context.Context, resource schema.GroupVersionResource, namespace, name string) (registry.Object, error)
 }

@@ -2,12 +2,17 @@ package admission
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
+	nodev1 "k8s.io/api/node/v1"
+	schedulingv1 "k8s.io/api/scheduling/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -28,6 +33,16 @@ func (w world) Live(_ context.Context, resource schema.GroupVersionResource, nam
 		return found, nil
 	}
 	return nil, apierrors.NewNotFound(resource.GroupResource(), name)
+}
+
+func (w world) List(resource schema.GroupVersionResource, namespace string) []registry.Object {
+	var out []registry.Object
+	for _, key := range slices.Sorted(maps.Keys(w)) {
+		if strings.HasPrefix(key, resource.Resource+"/"+namespace) {
+			out = append(out, w[key])
+		}
+	}
+	return out
 }
 
 func objects() world {
@@ -139,6 +154,93 @@ func TestRefusals(t *testing.T) {
 		err := admit(t, c.req)
 		if (c.want == "") != (err == nil) || (err != nil && !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+	}
+}
+
+// TestPriorityClasses: the class of a pod gives its number and policy, the default class serves pods without one, and there is one default.
+func TestPriorityClasses(t *testing.T) {
+	never := corev1.PreemptNever
+	w := objects()
+	w["priorityclasses//high"] = &schedulingv1.PriorityClass{ObjectMeta: metav1.ObjectMeta{Name: "high"}, Value: 1000, PreemptionPolicy: &never}
+	w["priorityclasses//usual"] = &schedulingv1.PriorityClass{ObjectMeta: metav1.ObjectMeta{Name: "usual"}, Value: 10, GlobalDefault: true}
+	pipeline := Default(Config{Reader: w})
+	for name, c := range map[string]struct {
+		class  string
+		value  int32
+		policy corev1.PreemptionPolicy
+		named  string
+	}{
+		"a class":      {"high", 1000, corev1.PreemptNever, "high"},
+		"no class":     {"", 10, corev1.PreemptLowerPriority, "usual"},
+		"the system's": {"system-cluster-critical", 2000000000, corev1.PreemptLowerPriority, "system-cluster-critical"},
+	} {
+		req := newPod(corev1.PodSpec{PriorityClassName: c.class})
+		if err := pipeline.Mutate(context.Background(), req); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		spec := req.Object.(*corev1.Pod).Spec
+		if *spec.Priority != c.value || *spec.PreemptionPolicy != c.policy || spec.PriorityClassName != c.named {
+			t.Errorf("%s: %d, %s, %q; want %d, %s, %q", name, *spec.Priority, *spec.PreemptionPolicy, spec.PriorityClassName, c.value, c.policy, c.named)
+		}
+	}
+	kind := kinds.All().ByResource(priorityClassResource)
+	for name, c := range map[string]struct {
+		req  *Request
+		want string
+	}{
+		"a second default":    {&Request{Operation: Create, Kind: kind, Name: "x", Object: &schedulingv1.PriorityClass{ObjectMeta: metav1.ObjectMeta{Name: "x"}, GlobalDefault: true}}, "PriorityClass usual is already marked as default"},
+		"the default itself":  {&Request{Operation: Update, Kind: kind, Name: "usual", Object: w["priorityclasses//usual"]}, ""},
+		"remove the system's": {&Request{Operation: Delete, Kind: kind, Name: "system-node-critical"}, "cannot be deleted"},
+		"remove one's own":    {&Request{Operation: Delete, Kind: kind, Name: "high"}, ""},
+		"a policy of its own": {newPod(corev1.PodSpec{PriorityClassName: "usual", PreemptionPolicy: &never}), "PreemptionPolicy (Never) must not be provided"},
+	} {
+		c.req.Warn = func(string) {}
+		err := pipeline.Mutate(context.Background(), c.req)
+		if err == nil {
+			err = pipeline.Validate(context.Background(), c.req)
+		}
+		if (c.want == "") != (err == nil) || (err != nil && !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+	}
+}
+
+// TestRuntimeClasses: a pod gets its class's overhead and place, and may not contradict either.
+func TestRuntimeClasses(t *testing.T) {
+	name, none := "sandboxed", "none"
+	overhead := corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("64Mi")}
+	toleration := corev1.Toleration{Key: "sandboxed", Operator: corev1.TolerationOpExists}
+	w := objects()
+	w["runtimeclasses//sandboxed"] = &nodev1.RuntimeClass{
+		Handler: "x", Overhead: &nodev1.Overhead{PodFixed: overhead},
+		Scheduling: &nodev1.Scheduling{NodeSelector: map[string]string{"vm": "yes"}, Tolerations: []corev1.Toleration{toleration}},
+	}
+	pipeline := Default(Config{Reader: w})
+	req := newPod(corev1.PodSpec{RuntimeClassName: &name, NodeSelector: map[string]string{"disk": "ssd"}, Tolerations: []corev1.Toleration{toleration}})
+	if err := pipeline.Mutate(context.Background(), req); err != nil {
+		t.Fatal(err)
+	}
+	spec := req.Object.(*corev1.Pod).Spec
+	if len(spec.NodeSelector) != 2 || spec.NodeSelector["vm"] != "yes" || spec.Overhead.Memory().String() != "64Mi" || len(spec.Tolerations) != 3 {
+		t.Errorf("%v, %v, %v", spec.NodeSelector, spec.Overhead, spec.Tolerations)
+	}
+	for what, c := range map[string]struct {
+		spec corev1.PodSpec
+		want string
+	}{
+		"no such class":            {corev1.PodSpec{RuntimeClassName: &none}, `pod rejected: RuntimeClass "none" not found`},
+		"another overhead":         {corev1.PodSpec{RuntimeClassName: &name, Overhead: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1")}}, "doesn't match"},
+		"overhead without a class": {corev1.PodSpec{Overhead: overhead}, "without corresponding RuntimeClass"},
+		"another place":            {corev1.PodSpec{RuntimeClassName: &name, NodeSelector: map[string]string{"vm": "no"}}, "conflict: runtimeClass.scheduling.nodeSelector[vm] = yes; pod.spec.nodeSelector[vm] = no"},
+	} {
+		req := newPod(c.spec)
+		err := pipeline.Mutate(context.Background(), req)
+		if err == nil {
+			err = pipeline.Validate(context.Background(), req)
+		}
+		if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", what, err, c.want)
 		}
 	}
 }

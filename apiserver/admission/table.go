@@ -14,17 +14,22 @@ func Default(config Config) Pipeline {
 	accounts := &serviceAccounts{reader: config.Reader}
 	nodes := &nodeRestriction{reader: config.Reader}
 	extras := &engineExtras{reader: config.Reader}
+	classes := &priorities{reader: config.Reader}
+	runtimes := &runtimeClasses{reader: config.Reader}
 	p := Pipeline{
 		Mutating: []Plugin{
 			{Name: "NamespaceLifecycle", On: []Operation{Create, Delete}, Admit: life.admit},
 			{Name: "ServiceAccount", On: []Operation{Create}, Admit: accounts.mutate},
-			{Name: "Priority", On: []Operation{Create}, Admit: priority},
+			{Name: "Priority", On: []Operation{Create}, Admit: classes.mutate},
 			{Name: "DefaultTolerationSeconds", On: []Operation{Create}, Admit: defaultTolerations},
+			{Name: "RuntimeClass", On: []Operation{Create}, Admit: runtimes.mutate},
 		},
 		Validating: []Plugin{
 			{Name: "ServiceAccount", On: []Operation{Create}, Admit: accounts.validate},
 			{Name: "NodeRestriction", Admit: nodes.validate},
 			{Name: "EngineExtras", On: []Operation{Create, Update}, Admit: extras.validate},
+			{Name: "Priority", On: []Operation{Create, Update, Delete}, Admit: classes.validate},
+			{Name: "RuntimeClass", On: []Operation{Create}, Admit: runtimes.validate},
 		},
 	}
 	if config.Services != nil {

@@ -258,26 +258,37 @@ func (s *Service) Cached(resource schema.GroupVersionResource, namespace, name s
 
 // Each visits the objects of one namespace ("": of all) from memory, which holds everything written before the call.
 func (s *Service) Each(ctx context.Context, resource schema.GroupVersionResource, namespace string, visit func(registry.Object)) error {
+	if err := s.Fresh(ctx); err != nil {
+		return storeError(err)
+	}
+	return s.visit(resource, namespace, visit)
+}
+
+// CachedList reads the objects of a namespace ("": of all) from memory without waiting, in key order. Objects that cannot be decoded are left out.
+func (s *Service) CachedList(resource schema.GroupVersionResource, namespace string) []registry.Object {
+	var out []registry.Object
+	_ = s.visit(resource, namespace, func(obj registry.Object) { out = append(out, obj) }) // what cannot be decoded is left out
+	return out
+}
+
+// visit calls f for every object in memory, and returns the fault of the last that cannot be decoded.
+func (s *Service) visit(resource schema.GroupVersionResource, namespace string, f func(registry.Object)) error {
 	kind := s.Table.ByResource(resource)
 	if kind == nil {
 		return nil
 	}
-	if err := s.Fresh(ctx); err != nil {
-		return storeError(err)
-	}
-	r := s.rows[kind]
-	prefix := ""
+	r, prefix := s.rows[kind], ""
 	if namespace != "" {
 		prefix = namespace + "/"
 	}
 	var fault error
-	r.table.Snapshot().Ascend(prefix, "", func(entry cache.Entry) bool {
-		obj, err := r.view(entry)
+	r.table.Snapshot().Ascend(prefix, "", func(e cache.Entry) bool {
+		obj, err := r.view(e)
 		if err != nil {
 			fault = err
-			return false
+			return true
 		}
-		visit(obj)
+		f(obj)
 		return true
 	})
 	return fault

@@ -83,14 +83,18 @@ func validateEndpointPort(p *corev1.EndpointPort, named bool, path *field.Path) 
 
 func endpointsWarnings(obj, _ registry.Object) []string {
 	var out []string
-	for i := range obj.(*corev1.Endpoints).Subsets {
-		s, at := &obj.(*corev1.Endpoints).Subsets[i], field.NewPath("subsets").Index(i)
-		for j := range s.Addresses {
-			out = append(out, validation.GetWarningsForIP(at.Child("addresses").Index(j).Child("ip"), s.Addresses[j].IP)...)
+	warn := func(addresses []corev1.EndpointAddress, path *field.Path) {
+		for i, a := range addresses {
+			if utilnet.ParseIPSloppy(a.IP) != nil { // what is no address at all has been refused
+				out = append(out, validation.GetWarningsForIP(path.Index(i).Child("ip"), a.IP)...)
+			}
 		}
-		for j := range s.NotReadyAddresses {
-			out = append(out, validation.GetWarningsForIP(at.Child("notReadyAddresses").Index(j).Child("ip"), s.NotReadyAddresses[j].IP)...)
-		}
+	}
+	subsets := obj.(*corev1.Endpoints).Subsets
+	for i := range subsets {
+		at := field.NewPath("subsets").Index(i)
+		warn(subsets[i].Addresses, at.Child("addresses"))
+		warn(subsets[i].NotReadyAddresses, at.Child("notReadyAddresses"))
 	}
 	return out
 }
