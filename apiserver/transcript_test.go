@@ -124,5 +124,6 @@ var unsteady = []struct {
 	{regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`), "UID"},
 	{regexp.MustCompile(`20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ`), "TIME"},
 	{regexp.MustCompile(`("?resourceVersion"?): "\d+"`), `$1: "N"`},
+	{regexp.MustCompile(`(\\+"resourceVersion\\+":\\+")\d+`), `${1}N`}, // an object quoted in a message
 	{regexp.MustCompile(`kube-api-access-\w{5}`), "kube-api-access-xxxxx"},
 }
