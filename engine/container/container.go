@@ -41,6 +41,13 @@ type Namespaces struct{ IPC, UTS, Shm string }
 // and only if the latter is empty: how an image fills a new volume.
 type Fill struct{ From, To string }
 
+// Image is the tree of an image that a container sees read-only at one of its mounts, besides its root.
+type Image struct {
+	To      string  // destination of the mount in the OCI spec, whose source the runtime fills in
+	RootFS  []Mount // as that of a Spec
+	SubPath string  // folder or file of the image to show; "" for all of it. Links in it are taken as inside the image
+}
+
 // Spec describes one container.
 type Spec struct {
 	ID     string
@@ -54,7 +61,8 @@ type Spec struct {
 	User         string
 	StrictGroups bool
 
-	Fills []Fill
+	Fills  []Fill
+	Images []Image
 
 	Terminal  bool
 	OpenStdin bool // keep stdin open for Attach

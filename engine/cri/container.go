@@ -62,7 +62,7 @@ func (s *Service) makeContainer(ctx context.Context, sandboxID string, config *r
 		s.mu.Unlock()
 	}()
 	if err := s.createContainer(ctx, b, c, asked); err != nil {
-		undo := errors.Join(s.images.RemoveRootFS(context.WithoutCancel(ctx), c.ID), os.RemoveAll(s.containerDir(c.ID)))
+		undo := errors.Join(s.removeRoots(context.WithoutCancel(ctx), c.ID, len(imageVolumes(config))), os.RemoveAll(s.containerDir(c.ID)))
 		return "", errors.Join(fmt.Errorf("create container %q: %w", config.Metadata.Name, err), undo)
 	}
 	s.mu.Lock()
@@ -87,6 +87,12 @@ func (s *Service) createContainer(ctx context.Context, b *sandbox, c *ctr, asked
 	}
 	if spec.RootFS, err = s.images.PrepareRootFS(ctx, c.ID, image.ID); err != nil {
 		return fmt.Errorf("prepare root file system: %w", err)
+	}
+	if spec.Images, err = s.prepareImages(ctx, c); err != nil {
+		return err
+	}
+	if len(spec.Images) > 0 {
+		spec.Labels[labelImages] = strconv.Itoa(len(spec.Images))
 	}
 	return s.runtime.Create(ctx, spec)
 }
@@ -280,7 +286,7 @@ func (s *Service) RemoveContainer(ctx context.Context, id string) error {
 	if err := s.runtime.Delete(ctx, id, true); err != nil {
 		return fmt.Errorf("remove container %q: %w", c.Config.Metadata.Name, err)
 	}
-	if err := s.images.RemoveRootFS(ctx, id); err != nil && !errors.Is(err, errkind.NotFound) {
+	if err := s.removeRoots(ctx, id, len(imageVolumes(c.Config))); err != nil {
 		return fmt.Errorf("remove container %q: %w", c.Config.Metadata.Name, err)
 	}
 	if err := os.RemoveAll(s.containerDir(id)); err != nil {

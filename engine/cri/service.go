@@ -4,11 +4,11 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"time"
 
@@ -234,7 +234,8 @@ func (s *Service) sweep(ctx context.Context) error {
 		if err := s.runtime.Delete(ctx, st.ID, true); err != nil {
 			return err
 		}
-		if err := s.images.RemoveRootFS(ctx, st.ID); err != nil && !errors.Is(err, errkind.NotFound) {
+		images, _ := strconv.Atoi(st.Labels[labelImages]) // no label: none
+		if err := s.removeRoots(ctx, st.ID, images); err != nil {
 			return err
 		}
 	}

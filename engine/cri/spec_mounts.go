@@ -92,7 +92,12 @@ func podMounts(in []*runtimeapi.Mount) ([]specs.Mount, error) {
 	var out []specs.Mount
 	for _, m := range in {
 		if m.Image.GetImage() != "" {
-			return nil, errkind.New(errkind.Invalid, "mount %s: image volumes are not supported", m.ContainerPath)
+			one, err := imageMount(m)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, one)
+			continue
 		}
 		if len(m.UidMappings)+len(m.GidMappings) > 0 {
 			return nil, errkind.New(errkind.Invalid, "mount %s: id-mapped mounts are not supported", m.ContainerPath)

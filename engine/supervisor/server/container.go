@@ -243,6 +243,9 @@ func (s *Server) release(c *ctr) error {
 	} else if err := os.Remove(root); err != nil && !errors.Is(err, os.ErrNotExist) {
 		errs = append(errs, fmt.Errorf("remove root folder: %w", err))
 	}
+	if err := s.releaseImages(c.spec.ID); err != nil {
+		errs = append(errs, err)
+	}
 	if err := os.RemoveAll(s.pipeDir(c.spec.ID)); err != nil {
 		errs = append(errs, fmt.Errorf("remove pipes: %w", err))
 	}

@@ -164,5 +164,5 @@ func (s *Server) discard(id string) error {
 	if err := os.Remove(root); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return errors.Join(os.RemoveAll(s.pipeDir(id)), os.RemoveAll(s.stateDir(id)))
+	return errors.Join(s.releaseImages(id), os.RemoveAll(s.pipeDir(id)), os.RemoveAll(s.stateDir(id)))
 }

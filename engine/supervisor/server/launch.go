@@ -35,6 +35,9 @@ func (s *Server) launch(c *ctr) (pid int, err error) {
 	if err := mountAll(root, c.spec.RootFS); err != nil {
 		return 0, err
 	}
+	if err := s.mountImages(c); err != nil {
+		return 0, err
+	}
 	s.reached(stepMounted)
 	if err := s.fromImage(c, root); err != nil {
 		return 0, err
@@ -104,6 +107,7 @@ func (s *Server) runnable(c *ctr) (*specs.Spec, error) {
 	}
 	root.Path = s.rootDir(c.spec.ID)
 	spec.Root = &root
+	spec.Mounts = s.withImages(c, spec.Mounts)
 	process := *spec.Process
 	process.Terminal = c.spec.Terminal
 	if process.OOMScoreAdj == nil {
