@@ -18,7 +18,7 @@ import (
 	"github.com/cuppa-project/cuppa/api/extras"
 	"github.com/cuppa-project/cuppa/engine/container"
 	"github.com/cuppa-project/cuppa/engine/helper/helpertest"
-	"github.com/cuppa-project/cuppa/engine/logs"
+	"github.com/cuppa-project/cuppa/internal/crilog"
 )
 
 // loopback is a Network whose pods have nothing but a loopback interface each.
@@ -151,7 +151,7 @@ func (r *real) output(t *testing.T, pod string, config *runtimeapi.ContainerConf
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	if err := logs.Read(ctx, st.Status.LogPath, logs.Query{Tail: -1}, &out, &out); err != nil {
+	if err := crilog.Read(ctx, st.Status.LogPath, crilog.Options{Tail: -1}, &out, &out); err != nil {
 		t.Fatal(err)
 	}
 	return out.String(), st.Status

@@ -1,3 +1,7 @@
+// Package logs writes the logs of containers, in the form of internal/crilog, which also reads them.
+//
+// When a log grows over a size it is renamed to PATH.1 (the older ones to PATH.2 and so on) and a new file begins. The package knows
+// nothing of containers. Start with Writer.
 package logs
 
 import (
@@ -7,9 +11,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"time"
+
+	"github.com/cuppa-project/cuppa/internal/crilog"
 )
 
 // Config describes a log to write.
@@ -70,11 +75,11 @@ func (w *Writer) open() error {
 
 // Write logs data that arrived on the stream s. Whole lines are written before it returns, in one system call; the rest waits for
 // its newline, for a full record's worth, or for Flush.
-func (w *Writer) Write(s Stream, data []byte) error {
+func (w *Writer) Write(s crilog.Stream, data []byte) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var room [64]byte
-	head := appendHead(room[:0], w.cfg.Now(), s)
+	head := crilog.AppendHead(room[:0], w.cfg.Now(), s)
 	l := w.line(s)
 	buf, done := w.buffer()
 	defer func() { done(buf) }()
@@ -83,20 +88,20 @@ func (w *Writer) Write(s Stream, data []byte) error {
 		if i := bytes.IndexByte(data, '\n'); i >= 0 {
 			piece, newline = data[:i], true
 		}
-		if rest := maxRecord - len(l.pending); len(piece) > rest {
+		if rest := crilog.MaxMessage - len(l.pending); len(piece) > rest {
 			piece, newline = piece[:rest], false
 		}
 		data = data[len(piece):]
-		switch full := len(l.pending)+len(piece) == maxRecord; {
+		switch full := len(l.pending)+len(piece) == crilog.MaxMessage; {
 		case newline:
 			data = data[1:]
 			if len(l.pending) > 0 {
 				piece = append(l.pending, piece...)
 			}
-			buf = appendRecord(buf, head, false, piece)
+			buf = crilog.AppendRecord(buf, head, false, piece)
 			l.pending = nil
 		case full && len(data) > 0:
-			buf = appendRecord(buf, head, true, append(l.pending, piece...))
+			buf = crilog.AppendRecord(buf, head, true, append(l.pending, piece...))
 			l.pending = nil
 		default:
 			l.pending = append(l.pending, piece...)
@@ -106,14 +111,14 @@ func (w *Writer) Write(s Stream, data []byte) error {
 }
 
 // Flush ends the unfinished line of a stream, as at its end.
-func (w *Writer) Flush(s Stream) error {
+func (w *Writer) Flush(s crilog.Stream) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	l := w.line(s)
 	if len(l.pending) == 0 {
 		return nil
 	}
-	buf := appendRecord(nil, appendHead(nil, w.cfg.Now(), s), false, l.pending)
+	buf := crilog.AppendRecord(nil, crilog.AppendHead(nil, w.cfg.Now(), s), false, l.pending)
 	l.pending = nil
 	return w.flush(buf)
 }
@@ -130,8 +135,8 @@ func (w *Writer) buffer() (buf []byte, done func([]byte)) {
 	}
 }
 
-func (w *Writer) line(s Stream) *line {
-	if s == Stderr {
+func (w *Writer) line(s crilog.Stream) *line {
+	if s == crilog.Stderr {
 		return &w.err
 	}
 	return &w.out
@@ -165,20 +170,12 @@ func (w *Writer) rotate() error {
 		return w.open()
 	}
 	for n := w.cfg.Keep - 1; n >= 0; n-- {
-		err := os.Rename(rotated(w.cfg.Path, n), rotated(w.cfg.Path, n+1))
+		err := os.Rename(crilog.Part(w.cfg.Path, n), crilog.Part(w.cfg.Path, n+1))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("rotate log: %w", err)
 		}
 	}
 	return w.open()
-}
-
-// rotated names the n-th file of a log; 0 is the current one.
-func rotated(path string, n int) string {
-	if n == 0 {
-		return path
-	}
-	return path + "." + strconv.Itoa(n)
 }
 
 // Reopen opens the path again, after somebody else has renamed the file.
@@ -190,7 +187,7 @@ func (w *Writer) Reopen() error {
 
 // Close ends unfinished lines and closes the file.
 func (w *Writer) Close() error {
-	err := errors.Join(w.Flush(Stdout), w.Flush(Stderr))
+	err := errors.Join(w.Flush(crilog.Stdout), w.Flush(crilog.Stderr))
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.file != nil {

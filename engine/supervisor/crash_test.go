@@ -18,8 +18,8 @@ import (
 
 	"github.com/cuppa-project/cuppa/engine/container"
 	"github.com/cuppa-project/cuppa/engine/helper/helpertest"
-	"github.com/cuppa-project/cuppa/engine/logs"
 	"github.com/cuppa-project/cuppa/engine/supervisor"
+	"github.com/cuppa-project/cuppa/internal/crilog"
 	"github.com/cuppa-project/cuppa/internal/errkind"
 	"github.com/cuppa-project/cuppa/internal/testkit/leak"
 )
@@ -56,7 +56,7 @@ func lines(n int, last string) []string {
 func wantLines(t *testing.T, path string, n int) {
 	t.Helper()
 	var out bytes.Buffer
-	if err := logs.Read(t.Context(), path, logs.Query{Tail: -1}, &out, nil); err != nil {
+	if err := crilog.Read(t.Context(), path, crilog.Options{Tail: -1}, &out, nil); err != nil {
 		t.Fatal(err)
 	}
 	got := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")

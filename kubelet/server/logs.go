@@ -1,6 +1,7 @@
 package server
 
 import (
+	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -8,14 +9,14 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/cuppa-project/cuppa/internal/crilog"
 	"github.com/cuppa-project/cuppa/internal/errkind"
 	"github.com/cuppa-project/cuppa/kubelet/observe"
-	"github.com/cuppa-project/cuppa/kubelet/podlog"
 )
 
 // logs sends a container's log, and what is added to it for as long as a follower stays.
 func (s *Server) logs(w http.ResponseWriter, r *http.Request) {
-	opts, previous, err := logOptions(r.URL.Query(), time.Now())
+	opts, streams, previous, err := logOptions(r.URL.Query(), time.Now())
 	if err != nil {
 		fail(w, err)
 		return
@@ -38,7 +39,7 @@ func (s *Server) logs(w http.ResponseWriter, r *http.Request) {
 	if opts.Follow {
 		_ = out.control.Flush() // the follower learns at once that it is connected
 	}
-	if err := podlog.Read(r.Context(), container.LogPath, opts, out); err != nil && !out.begun {
+	if err := crilog.Read(r.Context(), container.LogPath, opts, streams.of(crilog.Stdout, out), streams.of(crilog.Stderr, out)); err != nil && !out.begun {
 		fail(w, err)
 	}
 }
@@ -105,14 +106,25 @@ func hasContainer(pod *corev1.Pod, name string) bool {
 	return false
 }
 
+// stream is the one that is asked for; "" for both.
+type stream crilog.Stream
+
+// of returns the writer for a stream, or nil if it is not asked for.
+func (s stream) of(which crilog.Stream, out io.Writer) io.Writer {
+	if s != "" && s != stream(which) {
+		return nil
+	}
+	return out
+}
+
 // logOptions reads a query as the API's PodLogOptions.
-func logOptions(q url.Values, now time.Time) (opts podlog.Options, previous bool, err error) {
+func logOptions(q url.Values, now time.Time) (opts crilog.Options, only stream, previous bool, err error) {
 	opts.Tail = -1
 	flags := map[string]*bool{"follow": &opts.Follow, "timestamps": &opts.Timestamps, "previous": &previous}
 	for name, target := range flags {
 		if text := q.Get(name); text != "" {
 			if *target, err = strconv.ParseBool(text); err != nil {
-				return opts, false, errkind.New(errkind.Invalid, "%s: %q is neither true nor false", name, text)
+				return opts, only, false, errkind.New(errkind.Invalid, "%s: %q is neither true nor false", name, text)
 			}
 		}
 	}
@@ -122,7 +134,7 @@ func logOptions(q url.Values, now time.Time) (opts podlog.Options, previous bool
 		if text := q.Get(name); text != "" {
 			n, err := strconv.ParseInt(text, 10, 64)
 			if err != nil || n < 0 {
-				return opts, false, errkind.New(errkind.Invalid, "%s: %q is not a number of at least 0", name, text)
+				return opts, only, false, errkind.New(errkind.Invalid, "%s: %q is not a number of at least 0", name, text)
 			}
 			*target = n
 		}
@@ -132,17 +144,17 @@ func logOptions(q url.Values, now time.Time) (opts podlog.Options, previous bool
 	}
 	if text := q.Get("sinceTime"); text != "" {
 		if opts.Since, err = time.Parse(time.RFC3339Nano, text); err != nil {
-			return opts, false, errkind.New(errkind.Invalid, "sinceTime: %q is not a time such as 2006-01-02T15:04:05Z", text)
+			return opts, only, false, errkind.New(errkind.Invalid, "sinceTime: %q is not a time such as 2006-01-02T15:04:05Z", text)
 		}
 	}
-	switch stream := q.Get("stream"); stream {
+	switch name := q.Get("stream"); name {
 	case "", "All":
 	case "Stdout":
-		opts.Stream = "stdout"
+		only = stream(crilog.Stdout)
 	case "Stderr":
-		opts.Stream = "stderr"
+		only = stream(crilog.Stderr)
 	default:
-		return opts, false, errkind.New(errkind.Invalid, "stream: %q is none of All, Stdout, Stderr", stream)
+		return opts, only, false, errkind.New(errkind.Invalid, "stream: %q is none of All, Stdout, Stderr", name)
 	}
-	return opts, previous, nil
+	return opts, only, previous, nil
 }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/cuppa-project/cuppa/engine/container"
 	"github.com/cuppa-project/cuppa/engine/logs"
+	"github.com/cuppa-project/cuppa/internal/crilog"
 	"github.com/cuppa-project/cuppa/internal/errkind"
 )
 
@@ -252,7 +253,7 @@ func (f *Fake) Start(_ context.Context, id string) error {
 	c.kill, c.status.State, c.status.Pid, c.status.StartedAt = kill, container.Running, f.pid, time.Now()
 	f.publish(c, container.EventStarted)
 	p := &Proc{Container: id, Args: args, Env: c.spec.OCI.Process.Env, Signals: c.signals, Stdin: bytes.NewReader(nil),
-		Stdout: output{c, logs.Stdout}, Stderr: output{c, logs.Stderr}}
+		Stdout: output{c, crilog.Stdout}, Stderr: output{c, crilog.Stderr}}
 	if c.stdin != nil {
 		p.Stdin = c.stdin
 	}
@@ -305,7 +306,7 @@ func (c *fakeContainer) finish() {
 // output is a container's stdout or stderr.
 type output struct {
 	c *fakeContainer
-	s logs.Stream
+	s crilog.Stream
 }
 
 func (o output) Write(data []byte) (int, error) {
@@ -316,7 +317,7 @@ func (o output) Write(data []byte) (int, error) {
 	defer o.c.sinksMu.Unlock()
 	for s := range o.c.sinks {
 		w := s.stdout
-		if o.s == logs.Stderr && !o.c.spec.Terminal {
+		if o.s == crilog.Stderr && !o.c.spec.Terminal {
 			w = s.stderr
 		}
 		if w != nil {

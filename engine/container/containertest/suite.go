@@ -15,7 +15,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/cuppa-project/cuppa/engine/container"
-	"github.com/cuppa-project/cuppa/engine/logs"
+	"github.com/cuppa-project/cuppa/internal/crilog"
 	"github.com/cuppa-project/cuppa/internal/errkind"
 )
 
@@ -124,7 +124,7 @@ func testExitAndLog(t *testing.T, s Subject) {
 		t.Errorf("status is %+v, want exit code 3 and log path %s", st, spec.LogPath)
 	}
 	var out, bad bytes.Buffer
-	must(t, "read log", logs.Read(t.Context(), spec.LogPath, logs.Query{Tail: -1}, &out, &bad))
+	must(t, "read log", crilog.Read(t.Context(), spec.LogPath, crilog.Options{Tail: -1}, &out, &bad))
 	if out.String() != "out\n" || bad.String() != "bad\n" {
 		t.Errorf("log has stdout %q and stderr %q", out.String(), bad.String())
 	}
@@ -341,7 +341,7 @@ func testReopenLog(t *testing.T, s Subject) {
 	must(t, "attach", s.Runtime.Attach(t.Context(), "c1", container.Streams{Stdin: strings.NewReader("new\n")}))
 	s.wait(t, "c1")
 	var out bytes.Buffer
-	must(t, "read log", logs.Read(t.Context(), spec.LogPath, logs.Query{Tail: -1}, &out, nil))
+	must(t, "read log", crilog.Read(t.Context(), spec.LogPath, crilog.Options{Tail: -1}, &out, nil))
 	if out.String() != "new\n" {
 		t.Errorf("new log has %q", out.String())
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/cuppa-project/cuppa/engine/container"
 	"github.com/cuppa-project/cuppa/engine/logs"
+	"github.com/cuppa-project/cuppa/internal/crilog"
 )
 
 // stuckClient is how long an attached client that does not read may hold up a container's output before it is dropped.
@@ -157,8 +158,8 @@ func (o *stdio) join() error {
 		o.mu.Unlock()
 	}
 	close(o.opened)
-	o.pumps.Go(func() { o.pump(outs[0], logs.Stdout) })
-	o.pumps.Go(func() { o.pump(outs[1], logs.Stderr) })
+	o.pumps.Go(func() { o.pump(outs[0], crilog.Stdout) })
+	o.pumps.Go(func() { o.pump(outs[1], crilog.Stderr) })
 	return nil
 }
 
@@ -171,11 +172,11 @@ func (o *stdio) terminal(master *os.File) {
 	}
 	o.mu.Unlock()
 	close(o.opened)
-	o.pumps.Go(func() { o.pump(master, logs.Stdout) })
+	o.pumps.Go(func() { o.pump(master, crilog.Stdout) })
 }
 
 // pump delivers what comes out of a stream until its end. It holds a buffer only while there is something to read.
-func (o *stdio) pump(f *os.File, stream logs.Stream) {
+func (o *stdio) pump(f *os.File, stream crilog.Stream) {
 	defer f.Close()
 	raw, err := f.SyscallConn()
 	if err != nil {
@@ -216,7 +217,7 @@ func (o *stdio) pump(f *os.File, stream logs.Stream) {
 	}
 }
 
-func (o *stdio) deliver(stream logs.Stream, data []byte) {
+func (o *stdio) deliver(stream crilog.Stream, data []byte) {
 	o.mu.Lock()
 	log := o.log
 	var sinks []*sink
@@ -232,7 +233,7 @@ func (o *stdio) deliver(stream logs.Stream, data []byte) {
 	}
 	for _, s := range sinks {
 		to := s.stdout
-		if stream == logs.Stderr {
+		if stream == crilog.Stderr {
 			to = s.stderr
 		}
 		if to == nil {

@@ -1,4 +1,4 @@
-package podlog
+package crilog
 
 import (
 	"context"

@@ -1,12 +1,13 @@
-// Package logs writes and reads container logs in the format that the Container Runtime Interface prescribes.
+// Package crilog is the form of container logs that the Container Runtime Interface prescribes, and the one reader of them.
 //
 // A log is a file of lines "TIME STREAM TAG MESSAGE", where TAG is F for a full line and P for a piece of a line too long for one
-// record. When it grows over a size it is renamed to PATH.1 (the older ones to PATH.2 and so on) and a new file begins. The package
-// knows nothing of containers. Start with Writer, then Read.
-package logs
+// record. Older parts are beside it as FILE.1, FILE.2 and so on, the higher the older. It writes no logs and rotates none: engine/logs
+// does, or another runtime. Start with Record, then Read.
+package crilog
 
 import (
 	"bytes"
+	"strconv"
 	"time"
 
 	"github.com/cuppa-project/cuppa/internal/errkind"
@@ -21,27 +22,28 @@ const (
 	Stderr Stream = "stderr"
 )
 
-// maxRecord is the size at which a line is cut into several records, as other runtimes do it.
-const maxRecord = 16 << 10
+// MaxMessage is the size at which a line is cut into several records, as other runtimes do it.
+const MaxMessage = 16 << 10
 
 // Record is one parsed line of a log file.
 type Record struct {
 	Time    time.Time
+	Stamp   []byte // the time as it is written there
 	Stream  Stream
 	Partial bool   // the line goes on in the next record of the same stream
 	Message []byte // without its newline
 }
 
-// appendHead adds the beginning of a record, up to its tag.
-func appendHead(buf []byte, t time.Time, s Stream) []byte {
+// AppendHead adds the beginning of a record, up to its tag.
+func AppendHead(buf []byte, t time.Time, s Stream) []byte {
 	buf = t.UTC().AppendFormat(buf, "2006-01-02T15:04:05.000000000Z07:00")
 	buf = append(buf, ' ')
 	buf = append(buf, s...)
 	return append(buf, ' ')
 }
 
-// appendRecord adds one record to buf. Records that are written together share a head.
-func appendRecord(buf, head []byte, partial bool, msg []byte) []byte {
+// AppendRecord adds one record to buf. Records that are written together share a head.
+func AppendRecord(buf, head []byte, partial bool, msg []byte) []byte {
 	buf = append(buf, head...)
 	if partial {
 		buf = append(buf, "P "...)
@@ -52,7 +54,7 @@ func appendRecord(buf, head []byte, partial bool, msg []byte) []byte {
 	return append(buf, '\n')
 }
 
-// Parse reads one line, with or without its newline. The message is a part of line.
+// Parse reads one line, with or without its newline. Stamp and Message are parts of it.
 func Parse(line []byte) (Record, error) {
 	line = bytes.TrimSuffix(line, []byte("\n"))
 	stamp, rest, ok := bytes.Cut(line, []byte(" "))
@@ -72,5 +74,13 @@ func Parse(line []byte) (Record, error) {
 	if string(first) != "F" && string(first) != "P" {
 		return Record{}, errkind.New(errkind.Invalid, "log line has unknown tag %q", tag)
 	}
-	return Record{Time: t, Stream: Stream(stream), Partial: string(first) == "P", Message: msg}, nil
+	return Record{Time: t, Stamp: stamp, Stream: Stream(stream), Partial: string(first) == "P", Message: msg}, nil
+}
+
+// Part is the path of a log's part: 0 is the one that is written to, the higher the older.
+func Part(path string, n int) string {
+	if n == 0 {
+		return path
+	}
+	return path + "." + strconv.Itoa(n)
 }
