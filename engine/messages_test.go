@@ -3,7 +3,6 @@ package engine
 import (
 	"bytes"
 	"context"
-	"flag"
 	"fmt"
 	"net"
 	"os"
@@ -13,14 +12,12 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
 	"github.com/cuppa-project/cuppa/engine/image"
 	"github.com/cuppa-project/cuppa/internal/errkind"
+	"github.com/cuppa-project/cuppa/internal/testkit"
 )
-
-var update = flag.Bool("update", false, "write testdata/messages.txt anew")
 
 // TestMessages holds what people read when something is wrong against testdata/messages.txt: the text is the review.
 func TestMessages(t *testing.T) {
@@ -109,22 +106,7 @@ func TestMessages(t *testing.T) {
 	for pattern, with := range map[string]string{`127\.0\.0\.1:[0-9]+`: "127.0.0.1:PORT", `[0-9]+ MiB`: "N MiB", `image [0-9a-f]{12}`: "image ID", `linux/(amd64|arm64)`: "linux/ARCH"} {
 		got = regexp.MustCompile(pattern).ReplaceAllString(got, with)
 	}
-	golden := filepath.Join("testdata", "messages.txt")
-	if *update {
-		if err := os.MkdirAll("testdata", 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(got, "\n")); diff != "" {
-		t.Errorf("messages (-want +got), -update if this is better:\n%s", diff)
-	}
+	testkit.Golden(t, "messages.txt", got)
 }
 
 // outcome is what a second process said.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
 	"golang.org/x/tools/txtar"
 	corev1 "k8s.io/api/core/v1"
@@ -28,9 +26,8 @@ import (
 	"github.com/cuppa-project/cuppa/compose/apply/applytest"
 	"github.com/cuppa-project/cuppa/compose/plan"
 	"github.com/cuppa-project/cuppa/internal/errkind"
+	"github.com/cuppa-project/cuppa/internal/testkit"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 // TestTranscripts runs the commands in each archive's comment against a cluster in memory and compares what a user sees: lines of stdout
 // begin with O|, of stderr with E|, and an exit code other than 0 ends the answer. A line that begins with "!" sets the scene:
@@ -48,7 +45,8 @@ func TestTranscripts(t *testing.T) {
 		t.Fatalf("no cases: %v", err)
 	}
 	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
+		name := strings.TrimSuffix(filepath.Base(file), ".txtar")
+		t.Run(name, func(t *testing.T) {
 			archive, err := txtar.ParseFile(file)
 			if err != nil {
 				t.Fatal(err)
@@ -58,20 +56,7 @@ func TestTranscripts(t *testing.T) {
 				w.line(strings.TrimSpace(line))
 			}
 			got := strings.ReplaceAll(w.out.String(), w.dir, "DIR")
-			got = regexp.MustCompile(`run-[0-9a-f]{12}`).ReplaceAllString(got, "run-HEX")
-			golden := strings.TrimSuffix(file, ".txtar") + ".golden"
-			if *update {
-				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(want), got); diff != "" {
-				t.Errorf("difference (-want +got):\n%s", diff)
-			}
+			testkit.Golden(t, name+".golden", regexp.MustCompile(`run-[0-9a-f]{12}`).ReplaceAllString(got, "run-HEX"))
 		})
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -16,7 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/session"
 	"github.com/moby/buildkit/session/secrets/secretsprovider"
@@ -29,6 +27,7 @@ import (
 	"github.com/cuppa-project/cuppa/engine/image"
 	"github.com/cuppa-project/cuppa/engine/image/registrytest"
 	"github.com/cuppa-project/cuppa/engine/snapshot"
+	"github.com/cuppa-project/cuppa/internal/testkit"
 	"github.com/cuppa-project/cuppa/internal/testkit/leak"
 )
 
@@ -280,8 +279,6 @@ func (b *bench) requireLittle(t *testing.T) {
 	}
 }
 
-var update = flag.Bool("update", false, "write testdata/errors.txt anew")
-
 // TestBuildErrors holds what failing builds say, with the lines of the Dockerfile they are about, against testdata/errors.txt.
 func TestBuildErrors(t *testing.T) {
 	b := open(t)
@@ -315,23 +312,7 @@ func TestBuildErrors(t *testing.T) {
 	if list, err := b.images.List(t.Context()); err != nil || len(list) != 0 {
 		t.Errorf("failed builds left images: %v, %v", list, err)
 	}
-	got := regexp.MustCompile(`cuppa::[a-z0-9]{25}`).ReplaceAllString(text.String(), "cuppa::REF")
-	golden := filepath.Join("testdata", "errors.txt")
-	if *update {
-		if err := os.MkdirAll("testdata", 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(got, "\n")); diff != "" {
-		t.Errorf("errors (-want +got), -update if this is better:\n%s", diff)
-	}
+	testkit.Golden(t, "errors.txt", regexp.MustCompile(`cuppa::[a-z0-9]{25}`).ReplaceAllString(text.String(), "cuppa::REF"))
 }
 
 // TestBuildFromRegistry takes the image of FROM from a registry, once.

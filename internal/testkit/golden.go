@@ -17,7 +17,7 @@ import (
 var update = flag.Bool("update", false, "write golden files anew")
 
 // Golden compares got with the file testdata/name, or writes the file when the test runs with -update.
-func Golden(t *testing.T, name, got string) {
+func Golden(t testing.TB, name, got string) {
 	t.Helper()
 	path := filepath.Join("testdata", name)
 	if *update {
@@ -33,14 +33,14 @@ func Golden(t *testing.T, name, got string) {
 	if err != nil {
 		t.Fatalf("%v (run the test with -update to write it)", err)
 	}
-	if got != string(want) {
-		t.Errorf("%s differs from what it should be (run with -update, and read the diff).\ngot:\n%s\nwant:\n%s", path, got, want)
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s differs from what it should be (run with -update, and read the diff) (-want +got):\n%s", path, diff)
 	}
 }
 
 // GoldenPart compares got with a part of a txtar archive, or puts it there when the test runs with -update. The archive's other parts are
 // the test's input, so that case and expectation are read together.
-func GoldenPart(t *testing.T, path, part, got string) {
+func GoldenPart(t testing.TB, path, part, got string) {
 	t.Helper()
 	archive, err := txtar.ParseFile(path)
 	if err != nil {
@@ -68,7 +68,7 @@ func GoldenPart(t *testing.T, path, part, got string) {
 
 // Eventually calls check until it returns nil, and fails the test with its last error when the time is over. It is for tests of
 // several processes only; everything in one process is told of changes.
-func Eventually(t *testing.T, within time.Duration, check func() error) {
+func Eventually(t testing.TB, within time.Duration, check func() error) {
 	t.Helper()
 	deadline := time.Now().Add(within)
 	for {

@@ -1,24 +1,20 @@
 package podworker
 
 import (
-	"flag"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/cuppa-project/cuppa/internal/testkit"
 	"github.com/cuppa-project/cuppa/kubelet/criconfig"
 	"github.com/cuppa-project/cuppa/kubelet/observe"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 func clock() time.Time { return time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC) }
 
@@ -245,26 +241,7 @@ func TestPlans(t *testing.T) {
 		}
 		b.WriteByte('\n')
 	}
-	golden(t, "testdata/plans.txt", b.String())
-}
-
-func golden(t *testing.T, path, got string) {
-	t.Helper()
-	if *update {
-		if err := os.MkdirAll("testdata", 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got; rewrite with -update):\n%s", path, diff)
-	}
+	testkit.Golden(t, "plans.txt", b.String())
 }
 
 // TestPlansAreStable checks that deciding twice on the same input, with everything that was decided under way, asks for nothing more.

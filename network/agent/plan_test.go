@@ -1,12 +1,9 @@
 package agent
 
 import (
-	"flag"
 	"fmt"
 	"maps"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -20,31 +17,10 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/cuppa-project/cuppa/api"
+	"github.com/cuppa-project/cuppa/internal/testkit"
 	"github.com/cuppa-project/cuppa/network/podnet"
 	"github.com/cuppa-project/cuppa/network/proxy"
 )
-
-var update = flag.Bool("update", false, "write golden files")
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.MkdirAll("testdata", 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", path, diff)
-	}
-}
 
 func show(t *testing.T, v any) string {
 	t.Helper()
@@ -127,7 +103,7 @@ func TestTranslations(t *testing.T) {
 		o := observed{service: tt.svc, slices: tt.slices}
 		fmt.Fprintf(&out, "== %s\nproxy:\n%sdns:\n%s", tt.name, describe(proxyService(o, "n1", func(portKey) bool { return true })), show(t, dnsService(o)))
 	}
-	golden(t, "translations.golden", out.String())
+	testkit.Golden(t, "translations.golden", out.String())
 }
 
 func TestAllot(t *testing.T) {
@@ -228,7 +204,7 @@ func TestPlanStatus(t *testing.T) {
 			t.Errorf("%s: not settled after one write:\n%s", tt.name, diff)
 		}
 	}
-	golden(t, "status.golden", out.String())
+	testkit.Golden(t, "status.golden", out.String())
 }
 
 func TestConditionKeepsItsTimeWhileItStands(t *testing.T) {

@@ -1,43 +1,17 @@
 package proxy
 
 import (
-	"flag"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
+	"github.com/cuppa-project/cuppa/internal/testkit"
 	"github.com/cuppa-project/cuppa/network/nft"
 )
-
-var update = flag.Bool("update", false, "write golden files")
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.MkdirAll("testdata", 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", path, diff)
-	}
-}
 
 func testConfig() Config {
 	return Config{
@@ -100,7 +74,7 @@ func TestRules(t *testing.T) {
 		table, _, _ := s.whole()
 		out.WriteString(table.String())
 	}
-	golden(t, "rules.golden", out.String())
+	testkit.Golden(t, "rules.golden", out.String())
 }
 
 func TestElements(t *testing.T) {
@@ -146,7 +120,7 @@ func TestElements(t *testing.T) {
 			}
 		}
 	}
-	golden(t, "elements.golden", out.String())
+	testkit.Golden(t, "elements.golden", out.String())
 }
 
 func (s *state) elementTable() nft.Table {
@@ -186,7 +160,7 @@ func TestChanges(t *testing.T) {
 			fmt.Fprintln(&out, "+", table.Format(e))
 		}
 	}
-	golden(t, "changes.golden", out.String())
+	testkit.Golden(t, "changes.golden", out.String())
 }
 
 func claimant(name, ip string, rank int64) *Service {
