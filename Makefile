@@ -2,9 +2,11 @@
 
 BIN     := bin/cuppa
 HELPER  := engine/helper/dist/cuppa-helper
+HEAVY   := cmd/cuppa/dist/cuppa-heavy.json
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 GOFILES := $(shell find . -name '*.go' -not -path './examples/*' -not -path './tmpdeps/*' -not -name '*_test.go')
 EXAMPLE := examples/dockercoins
+LDFLAGS  = -s -w -X main.version=$(VERSION) -X k8s.io/component-base/version.gitVersion=v1.37.2+cuppa
 
 .DEFAULT_GOAL := help
 .PHONY: help build test race lint bench demo demo-down generate setup setup-test setup-conformance conformance clean
@@ -18,9 +20,16 @@ build: setup $(BIN) ## build bin/cuppa (one static file)
 $(HELPER): $(GOFILES) go.mod go.sum
 	cmd/cuppa-helper/build.sh $@
 
-$(BIN): $(HELPER) $(GOFILES) go.mod go.sum
+# The heavy program (server, node, builder, kubectl) is embedded in cuppa, compressed. What only the front program has does not make it anew.
+FRONT_ONLY := ./cmd/cuppa/% ./cli/cli.go ./cli/root.go ./cli/compose/% ./cli/image/%
+$(HEAVY): $(HELPER) $(filter-out $(FRONT_ONLY),$(GOFILES)) go.mod go.sum
+	CGO_ENABLED=0 go build -ldflags '$(LDFLAGS)' -o .cache/build/cuppa-heavy ./cmd/cuppa-heavy
+	CGO_ENABLED=0 go run ./internal/carry/pack .cache/build/cuppa-heavy $(dir $(HEAVY))
+
+# The front program: what people start.
+$(BIN): $(HEAVY) $(GOFILES) cmd/cuppa/build.sh cmd/cuppa/_overlay/schema.go
 	@mkdir -p bin
-	CGO_ENABLED=0 go build -ldflags '-s -w -X main.version=$(VERSION) -X k8s.io/component-base/version.gitVersion=v1.37.2+cuppa' -o $@ ./cmd/cuppa
+	cmd/cuppa/build.sh $@ '$(LDFLAGS)'
 
 setup: ; @scripts/setup build
 
@@ -69,5 +78,5 @@ conformance: build setup-conformance ## run Kubernetes' conformance suite and wr
 	go run ./test/conformance --focus '$(FOCUS)' --skip '$(SKIP)' --procs $(PROCS)
 
 clean: ## remove what was built
-	rm -rf bin $(HELPER) $(HELPER).sum
+	rm -rf bin .cache/build $(HELPER) $(HELPER).sum $(HEAVY) $(HEAVY:.json=.zst)
 	$(MAKE) -C $(EXAMPLE) clean

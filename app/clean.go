@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/cuppa-project/cuppa/internal/atomicfile"
+	"github.com/cuppa-project/cuppa/internal/instance"
 	"github.com/cuppa-project/cuppa/internal/mount"
 	"github.com/cuppa-project/cuppa/kube"
 	"github.com/cuppa-project/cuppa/network/agent"
@@ -117,7 +118,7 @@ func cleanFiles(config Config) error {
 		return err
 	}
 	for _, e := range entries {
-		if !slices.Contains([]string{filepath.Base(lockPath("")), "server.log"}, e.Name()) {
+		if !slices.Contains([]string{instance.LockName, "server.log"}, e.Name()) {
 			errs = append(errs, mount.RemoveAll(filepath.Join(config.RunDir, e.Name())))
 		}
 	}

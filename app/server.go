@@ -30,7 +30,7 @@ func Server(ctx context.Context, config Config) error {
 }
 
 func server(ctx context.Context, config Config) error {
-	if err := Rights(config); err != nil {
+	if err := rights(config); err != nil {
 		return err
 	}
 	if err := config.fill(); err != nil {

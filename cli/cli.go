@@ -1,8 +1,8 @@
 // Package cli is the command line: it finds out what was asked, and hands it to the verb.
 //
-// It holds no logic of its own. Doors it goes through: the Kubernetes API (with the cluster's own kubeconfig) and the engine's socket. It never
-// reaches into the server, which is another process. Start with Main; the verbs of Compose are the table in cli/compose/verbs.go, those beside
-// them the one in root.go.
+// It holds no logic of its own. Doors it goes through: the Kubernetes API (with the cluster's own kubeconfig), the engine's socket, and the heavy
+// program (cli/heavy) for what would make every command slow to start. It never reaches into the server, which is another process. Start with
+// Main; the verbs of Compose are the table in cli/compose/verbs.go, those beside them the one in root.go.
 package cli
 
 import (
@@ -13,22 +13,24 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 
-	"github.com/spf13/cobra"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/cuppa-project/cuppa/api"
 	"github.com/cuppa-project/cuppa/cli/build"
 	"github.com/cuppa-project/cuppa/cli/compose"
-	"github.com/cuppa-project/cuppa/cli/kubectl"
-	"github.com/cuppa-project/cuppa/cli/socket"
+	"github.com/cuppa-project/cuppa/cli/heavy"
+	"github.com/cuppa-project/cuppa/cli/server"
 	"github.com/cuppa-project/cuppa/cli/streams"
+	"github.com/cuppa-project/cuppa/cli/verdict"
 	"github.com/cuppa-project/cuppa/compose/apply"
 	"github.com/cuppa-project/cuppa/internal/errkind"
 )
@@ -52,10 +54,11 @@ func (d Dirs) Socket() string { return filepath.Join(d.Run, "docker.sock") }
 type Config struct {
 	Args    []string // with the program's name
 	Version string
-	// Server makes `cuppa server`. Nil if this program has none.
-	Server func() *cobra.Command
-	// Start starts a server on this machine in the background and returns when it is ready. Nil if `up` shall not start one.
-	Start func(ctx context.Context, dataDir, runDir string) error
+	// Heavy is the program for all that is not linked here.
+	Heavy heavy.Program
+	// Documents are the parts of Compose files that are to be held against the schema; they are remembered in Memo.
+	Documents *verdict.Documents
+	Memo      verdict.Memo
 	// The process's own, unless given.
 	Env []string
 	In  io.Reader
@@ -89,9 +92,9 @@ func Main(ctx context.Context, cfg Config) int {
 	name := strings.TrimSuffix(filepath.Base(cfg.Args[0]), ".exe")
 	switch {
 	case name == "kubectl":
-		return m.kubectl(cfg.Args[1:])
+		return m.code(m.kubectl(cfg.Args[1:]))
 	case len(cfg.Args) > 1 && cfg.Args[1] == "kubectl":
-		return m.kubectl(cfg.Args[2:])
+		return m.code(m.kubectl(cfg.Args[2:]))
 	}
 	interrupts := make(chan os.Signal)
 	ctx, stop := m.interruptible(ctx, interrupts)
@@ -227,34 +230,55 @@ func notYours(path string) error {
 
 func (m *program) kubeconfig() string { return first(m.env["KUBECONFIG"], m.dirs.Kubeconfig()) }
 
-func (m *program) kubectl(args []string) int {
+// kubectl becomes the real kubectl, with this machine's kubeconfig unless the user has another.
+func (m *program) kubectl(args []string) error {
 	path := m.kubeconfig()
 	f, err := os.Open(path)
 	switch {
 	case err == nil:
 		f.Close()
 	case errors.Is(err, fs.ErrPermission):
-		fmt.Fprintln(m.cfg.Err, notYours(path))
-		return 1
+		return notYours(path)
 	case errors.Is(err, fs.ErrNotExist) && len(args) > 0 && m.env["KUBECONFIG"] == "":
 		// Some of what it can do needs no cluster, and it speaks of localhost:8080 when it misses one.
 		fmt.Fprintf(m.cfg.Err, "There is no cluster on this machine yet (no %s): start one with `cuppa server` or `cuppa up`\n", path)
 	}
-	return kubectl.Run(append([]string{"kubectl"}, args...), m.kubeconfig(), kubectl.Streams{In: m.cfg.In, Out: m.cfg.Out, Err: m.cfg.Err})
+	env := slices.DeleteFunc(slices.Clone(m.cfg.Env), func(v string) bool { return strings.HasPrefix(v, "KUBECONFIG=") })
+	return m.cfg.Heavy.Exec(append([]string{heavy.Kubectl}, args...), append(env, "KUBECONFIG="+path))
 }
 
 // compose is what the verbs of Compose get.
 func (m *program) compose(interrupts <-chan os.Signal) compose.Config {
-	engine := &lazyEngine{dirs: &m.dirs}
-	cfg := compose.Config{
-		Streams: m.streams, Env: m.env, Version: m.cfg.Version, DataDir: m.dirs.Data, Connect: m.connect, Engine: engine,
+	loader := &verdict.Loader{Documents: m.cfg.Documents, Memo: m.cfg.Memo, Ask: func(ctx context.Context, q verdict.Question) (verdict.Answer, error) {
+		return heavy.Ask[verdict.Question, verdict.Answer](ctx, m.cfg.Heavy, heavy.Verdict, q, heavy.Streams{Err: m.cfg.Err, Env: m.cfg.Env})
+	}}
+	return compose.Config{
+		Streams: m.streams, Env: m.env, Version: m.cfg.Version, DataDir: func() string { return m.dirs.Data }, Connect: m.connect, Engine: &lazyEngine{dirs: &m.dirs},
 		Interrupts: interrupts, Listening: listening, Processes: processes, Now: time.Now,
-		Build: func(ctx context.Context, builds []compose.Build, opts compose.BuildOptions) error {
-			return build.Run(ctx, socket.New(m.dirs.Socket()).DialBuild, builds, opts, m.cfg.Out)
-		},
+		Load: loader.Load, Build: m.build, StartServer: m.startServer,
 	}
-	if m.cfg.Start != nil {
-		cfg.StartServer = func(ctx context.Context) error { return m.cfg.Start(ctx, m.dirs.Data, m.dirs.Run) }
+}
+
+// build has images built by the heavy program, which shows how it goes itself.
+func (m *program) build(ctx context.Context, images []build.Image, opts build.Options) error {
+	q := build.Question{Socket: m.dirs.Socket(), Images: images, Options: opts}
+	fault, err := heavy.Ask[build.Question, heavy.Fault](ctx, m.cfg.Heavy, heavy.Build, q,
+		heavy.Streams{In: m.cfg.In, Out: m.cfg.Out, Err: m.cfg.Err, Env: m.cfg.Env})
+	if err != nil {
+		return err
 	}
-	return cfg
+	return fault.Err()
+}
+
+// startServer starts a server with its defaults, for `cuppa up` on a machine without one.
+func (m *program) startServer(ctx context.Context) error {
+	s := server.Starter{RunDir: m.dirs.Run, Launch: m.launch}
+	warnings, err := s.Start(ctx, []string{"--data-dir=" + m.dirs.Data, "--run-dir=" + m.dirs.Run})
+	fmt.Fprint(m.cfg.Err, warnings)
+	return err
+}
+
+// launch starts the heavy program so that it outlives this one.
+func (m *program) launch(args []string, prepare func(*exec.Cmd)) (*exec.Cmd, error) {
+	return m.cfg.Heavy.Start(context.Background(), append([]string{"cuppa"}, args...), prepare)
 }

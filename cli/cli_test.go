@@ -3,25 +3,49 @@ package cli
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
+	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/cuppa-project/cuppa/cli/compose"
+	"github.com/cuppa-project/cuppa/cli/verdict"
 )
 
 func run(t *testing.T, env []string, args ...string) (code int, out, errs string) {
 	t.Helper()
 	var o, e bytes.Buffer
 	code = Main(context.Background(), Config{Args: args, Env: env, In: strings.NewReader(""), Out: &o, Err: &e, Version: "1.2.3",
-		Server: func() *cobra.Command { return &cobra.Command{Use: "server", Run: func(*cobra.Command, []string) {}} }})
+		Heavy: &fakeHeavy{t: t, out: &o}, Documents: &verdict.Documents{}})
 	return code, o.String(), e.String()
+}
+
+// fakeHeavy stands for the heavy program: it notes with what it would be started.
+type fakeHeavy struct {
+	t   *testing.T
+	out io.Writer
+}
+
+func (h *fakeHeavy) Exec(argv, env []string) error {
+	fmt.Fprintf(h.out, "exec %s\n", strings.Join(argv, " "))
+	for _, v := range env {
+		if strings.HasPrefix(v, "KUBECONFIG=") {
+			fmt.Fprintln(h.out, v)
+		}
+	}
+	return nil
+}
+
+func (h *fakeHeavy) Start(context.Context, []string, func(*exec.Cmd)) (*exec.Cmd, error) {
+	return nil, errors.New("the heavy program is started as a child")
 }
 
 // TestMainRoles: the program's name and first word decide what it is; none of this needs a cluster.
@@ -39,7 +63,21 @@ func TestMainRoles(t *testing.T) {
 		{[]string{"docker-compose", "-v"}, 0, "Cuppa Compose version 1.2.3\n", ""},
 		{[]string{"cuppa", "compose", "version", "--short"}, 0, "1.2.3\n", ""},
 		{[]string{"/usr/bin/docker-compose", "version", "--short"}, 0, "1.2.3\n", ""},
-		{[]string{"cuppa", "server"}, 0, "", ""},
+		{[]string{"cuppa", "server"}, 0, "exec cuppa server\n", ""},
+		{[]string{"cuppa", "server", "--no-node", "--etcd-servers", "https://a:1,https://b:2"}, 0,
+			"exec cuppa server --etcd-servers=https://a:1 --etcd-servers=https://b:2 --no-node=true\n", ""},
+		{[]string{"cuppa", "--data-dir", dir + "/d", "server"}, 0, "exec cuppa server --data-dir=" + dir + "/d --run-dir=" + dir + "\n", ""},
+		{[]string{"cuppa", "--run-dir", dir + "/r", "server", "stop", "--all"}, 0,
+			"exec cuppa server stop --data-dir=" + dir + " --run-dir=" + dir + "/r --all=true\n", ""},
+		{[]string{"cuppa", "--run-dir", dir + "/r", "server", "status"}, 1, "", "no server is running in " + dir + "/r; start one with: cuppa server start\n"},
+		{[]string{"cuppa", "server", "status", "--run-dir", dir + "/r"}, 1, "", "no server is running in " + dir + "/r; start one with: cuppa server start\n"},
+		{[]string{"kubectl", "get", "pods"}, 0, "exec kubectl get pods\nKUBECONFIG=" + dir + "/admin.kubeconfig\n",
+			"There is no cluster on this machine yet (no " + dir + "/admin.kubeconfig): start one with `cuppa server` or `cuppa up`\n"},
+		{[]string{"cuppa", "kubectl"}, 0, "exec kubectl\nKUBECONFIG=" + dir + "/admin.kubeconfig\n", ""},
+		{[]string{"cuppa", "--data-dir", "/d", "kubectl"}, 0, "exec kubectl\nKUBECONFIG=/d/admin.kubeconfig\n", ""},
+		{[]string{"cuppa", "-p", "x", "kubectl", "get"}, 1, "", "--project-name has no effect on `cuppa kubectl`: it is for the verbs of Compose, which take it before their word\n"},
+		{[]string{"cuppa", "-f", "x", "image", "ls"}, 1, "", "--file has no effect on `cuppa image ls`: it is for the verbs of Compose, which take it before their word\n"},
+		{[]string{"cuppa", "-f", "x", "compose", "ps"}, 1, "", "--file has no effect on `cuppa compose ps`: it is for the verbs of Compose, which take it before their word\n"},
 		{[]string{"cuppa", "upp"}, 1, "", "unknown command: \"cuppa upp\" (did you mean \"up\"?)\n"},
 		{[]string{"docker-compose", "image"}, 1, "", "unknown command: \"docker-compose image\" (did you mean \"images\"?)\n"},
 		{[]string{"cuppa", "up", "--foo"}, 1, "", "unknown flag: --foo\n"},

@@ -11,10 +11,12 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
-	"github.com/cuppa-project/cuppa/cli/build"
 	"github.com/cuppa-project/cuppa/cli/compose"
+	"github.com/cuppa-project/cuppa/cli/heavy"
 	"github.com/cuppa-project/cuppa/cli/image"
+	"github.com/cuppa-project/cuppa/cli/server"
 	"github.com/cuppa-project/cuppa/cli/socket"
 	"github.com/cuppa-project/cuppa/internal/errkind"
 )
@@ -26,20 +28,42 @@ func (m *program) root(name string, interrupts <-chan os.Signal) *cobra.Command 
 		return m.composeCommand(name, "Define and run multi-container applications with Cuppa", interrupts)
 	}
 	root := m.composeCommand("cuppa", "Runs Compose files and Kubernetes objects, on this machine or many", interrupts)
-	root.AddCommand(m.composeCommand("compose", "The verbs of docker-compose (they work without this word, too)", interrupts))
-	for _, row := range []struct {
-		make func() *cobra.Command
-	}{
-		{m.imageCommand},
-		{m.kubectlCommand},
-		{m.kubeconfigCommand},
-	} {
-		root.AddCommand(row.make())
-	}
-	if m.cfg.Server != nil {
-		root.AddCommand(m.cfg.Server())
+	inner := m.composeCommand("compose", "The verbs of docker-compose (they work without this word, too)", interrupts)
+	inner.PersistentPreRunE = refuseEarlier
+	root.AddCommand(inner)
+	for _, row := range m.rows() {
+		cmd := row.make()
+		cmd.PersistentPreRunE = refuseEarlier
+		root.AddCommand(cmd)
 	}
 	return root
+}
+
+// row is one word beside the verbs of Compose.
+type row struct {
+	heavy heavy.Use // what it needs of the heavy program
+	make  func() *cobra.Command
+}
+
+// rows is the table of them, in the order of help.
+func (m *program) rows() []row {
+	return []row{
+		{heavy.Sometimes, m.imageCommand}, // its verb build
+		{heavy.Always, m.kubectlCommand},
+		{heavy.Never, m.kubeconfigCommand},
+		{heavy.Sometimes, m.serverCommand}, // to be a server, and to clean up after one
+	}
+}
+
+// refuseEarlier refuses flags of Compose that stand before another word, where they would be lost. The node's folders may stand there.
+func refuseEarlier(cmd *cobra.Command, _ []string) error {
+	var lost error
+	cmd.Root().Flags().Visit(func(f *pflag.Flag) {
+		if f.Name != "data-dir" && f.Name != "run-dir" && cmd != cmd.Root() {
+			lost = errkind.New(errkind.Invalid, "--%s has no effect on `%s`: it is for the verbs of Compose, which take it before their word", f.Name, cmd.CommandPath())
+		}
+	})
+	return lost
 }
 
 // composeCommand is a command with the verbs of Compose and the flags before them.
@@ -73,21 +97,23 @@ func unknown(cmd *cobra.Command, word string) error {
 }
 
 func (m *program) imageCommand() *cobra.Command {
-	return image.Command(image.Config{Streams: m.streams, Engine: &lazyEngine{dirs: &m.dirs}, Now: time.Now,
-		Build: func(ctx context.Context, builds []compose.Build, opts compose.BuildOptions) error {
-			return build.Run(ctx, socket.New(m.dirs.Socket()).DialBuild, builds, opts, m.cfg.Out)
-		}})
+	return image.Command(image.Config{Streams: m.streams, Engine: &lazyEngine{dirs: &m.dirs}, Now: time.Now, Build: m.build})
 }
 
 // kubectlCommand is for help and completion, and for flags of ours before the word: without those Main goes to kubectl directly.
 func (m *program) kubectlCommand() *cobra.Command {
 	return &cobra.Command{Use: "kubectl", Short: "The real kubectl, for this cluster", DisableFlagParsing: true,
 		RunE: func(_ *cobra.Command, args []string) error {
-			if code := m.kubectl(args); code != 0 {
-				return &compose.Exit{Code: code}
-			}
-			return nil
+			return m.kubectl(args)
 		}}
+}
+
+// serverCommand is `cuppa server`. Being one, and cleaning up after one, is the heavy program's; it takes the same flags.
+func (m *program) serverCommand() *cobra.Command {
+	become := func(_ context.Context, _ server.Options, args []string) error {
+		return m.cfg.Heavy.Exec(append([]string{"cuppa", heavy.Server}, args...), m.cfg.Env)
+	}
+	return server.Command(server.Config{DataDir: &m.dirs.Data, RunDir: &m.dirs.Run, Serve: become, Clean: become, Launch: m.launch})
 }
 
 func (m *program) kubeconfigCommand() *cobra.Command {

@@ -19,11 +19,14 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/rest"
 
+	"github.com/cuppa-project/cuppa/cli/build"
 	"github.com/cuppa-project/cuppa/cli/compose"
 	"github.com/cuppa-project/cuppa/cli/socket"
 	"github.com/cuppa-project/cuppa/cli/streams"
 	"github.com/cuppa-project/cuppa/compose/apply"
 	"github.com/cuppa-project/cuppa/compose/apply/applytest"
+	"github.com/cuppa-project/cuppa/compose/load"
+	"github.com/cuppa-project/cuppa/compose/load/specification"
 	"github.com/cuppa-project/cuppa/compose/plan"
 	"github.com/cuppa-project/cuppa/internal/errkind"
 	"github.com/cuppa-project/cuppa/internal/testkit"
@@ -147,9 +150,13 @@ func (w *world) command(words []string) {
 	root := &cobra.Command{Use: "cuppa", SilenceErrors: true, SilenceUsage: true, TraverseChildren: true}
 	root.AddGroup(compose.Group())
 	compose.Add(root, compose.Config{
-		Streams: s, Dir: w.dir, Env: env, Version: "1.2.3", DataDir: "/data", Engine: w.engine, Interrupts: w.interrupts,
+		Streams: s, Dir: w.dir, Env: env, Version: "1.2.3", DataDir: func() string { return "/data" }, Engine: w.engine, Interrupts: w.interrupts,
 		Connect: func() (apply.Target, *rest.Config, error) { return w.cluster, nil, nil },
-		Build: func(_ context.Context, builds []compose.Build, _ compose.BuildOptions) error {
+		Load: func(ctx context.Context, opts load.Options) (*load.Result, error) {
+			opts.Schema = specification.Findings
+			return load.Load(ctx, opts)
+		},
+		Build: func(_ context.Context, builds []build.Image, _ build.Options) error {
 			for _, b := range builds {
 				fmt.Fprintf(&out, "#1 [%s internal] load build definition from Dockerfile\n", b.Service)
 				w.engine.images[plan.Familiar(b.Ref)] = "sha256:built-" + b.Service

@@ -45,7 +45,7 @@ func config(s *session) *cobra.Command {
 func (s *session) config(ctx context.Context, args []string, f *configFlags) error {
 	opts := s.options(args)
 	opts.NoInterpolate = f.noInterpolate
-	r, err := load.Load(ctx, opts)
+	r, err := s.Load(ctx, opts)
 	if err != nil {
 		return err
 	}

@@ -57,7 +57,7 @@ func (s *session) down(ctx context.Context, f *downFlags, wait *time.Duration) e
 	}
 	opts := apply.DownOptions{Orphans: f.orphans, Grace: wait}
 	// What the file says matters for orphans and images only; a broken file must not keep anyone from cleaning up.
-	r, err := load.Load(ctx, s.options(nil))
+	r, err := s.Load(ctx, s.options(nil))
 	if err == nil {
 		opts.Services, opts.Known = r.Project.Names(), r.Project.Disabled
 	} else if len(loc.Files) > 0 && f.rmi != "" {

@@ -5,17 +5,18 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/cuppa-project/cuppa/cli/build"
 	"github.com/cuppa-project/cuppa/cli/streams"
 	"github.com/cuppa-project/cuppa/compose/apply"
 	"github.com/cuppa-project/cuppa/compose/plan"
 	"github.com/cuppa-project/cuppa/internal/errkind"
-	"time"
 )
 
-func build(s *session) *cobra.Command {
+func buildVerb(s *session) *cobra.Command {
 	var noCache, pullBase, quiet, withDeps, ignored bool
 	var args2 []string
 	var memory string
@@ -30,7 +31,7 @@ func build(s *session) *cobra.Command {
 		} else if withDeps {
 			names = r.Project.WithDependencies(args)
 		}
-		var builds []Build
+		var builds []build.Image
 		for _, name := range names {
 			service, _ := r.Project.Service(name)
 			if service.Build == nil {
@@ -38,7 +39,7 @@ func build(s *session) *cobra.Command {
 			}
 			spec := *service.Build
 			spec.Args = buildArgs(spec.Args, args2, s.Env)
-			builds = append(builds, Build{Service: name, Ref: plan.ImageRef(r.Project.Name, service), Spec: &spec,
+			builds = append(builds, build.Image{Service: name, Ref: plan.ImageRef(r.Project.Name, service), Spec: &spec,
 				NoCache: noCache || spec.NoCache, Pull: pullBase || spec.Pull})
 		}
 		if len(builds) == 0 {

@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/cuppa-project/cuppa/cli/build"
 	"github.com/cuppa-project/cuppa/cli/socket"
 	"github.com/cuppa-project/cuppa/compose/apply"
 	"github.com/cuppa-project/cuppa/compose/model"
@@ -72,14 +73,14 @@ func freePorts(p *model.Project) []int32 {
 
 // provide builds and pulls what is missing.
 func (s *session) provide(ctx context.Context, needs []plan.Need, f *upFlags) error {
-	var builds []Build
+	var builds []build.Image
 	var pulls []plan.Need
 	for _, n := range needs {
 		if n.Build == nil {
 			pulls = append(pulls, n)
 			continue
 		}
-		builds = append(builds, Build{Service: n.Service, Ref: n.Ref, Spec: n.Build, NoCache: n.Build.NoCache, Pull: n.Build.Pull})
+		builds = append(builds, build.Image{Service: n.Service, Ref: n.Ref, Spec: n.Build, NoCache: n.Build.NoCache, Pull: n.Build.Pull})
 	}
 	if len(pulls) > 0 {
 		if err := s.pullAll(ctx, pulls, f.quietPull, false); err != nil {
@@ -92,11 +93,11 @@ func (s *session) provide(ctx context.Context, needs []plan.Need, f *upFlags) er
 	return s.buildAll(ctx, builds, f.quietBuild)
 }
 
-func (s *session) buildAll(ctx context.Context, builds []Build, quiet bool) error {
+func (s *session) buildAll(ctx context.Context, builds []build.Image, quiet bool) error {
 	for _, b := range builds {
 		fmt.Fprintf(s.Streams.Err, "Image %s Building\n", plan.Familiar(b.Ref))
 	}
-	if err := s.Build(ctx, builds, BuildOptions{Progress: s.progress, Quiet: quiet}); err != nil {
+	if err := s.Build(ctx, builds, build.Options{Progress: s.progress, Quiet: quiet}); err != nil {
 		return err
 	}
 	for _, b := range builds {

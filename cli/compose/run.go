@@ -80,7 +80,7 @@ func (s *session) run(ctx context.Context, service string, argv []string, f *run
 		}
 		name = fmt.Sprintf("%s-%s-run-%s", plan.NamespaceName(r.Project.Name), plan.ObjectName(service), hex.EncodeToString(id))
 	}
-	pod, err := plan.OneOff(r.Project, service, name, plan.Options{Images: images, VolumeRoot: s.DataDir + "/volumes"})
+	pod, err := plan.OneOff(r.Project, service, name, plan.Options{Images: images, VolumeRoot: s.DataDir() + "/volumes"})
 	if err != nil {
 		return err
 	}

@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/cuppa-project/cuppa/api"
+	"github.com/cuppa-project/cuppa/cli/build"
 	"github.com/cuppa-project/cuppa/cli/socket"
 	"github.com/cuppa-project/cuppa/cli/streams"
 	"github.com/cuppa-project/cuppa/compose/apply"
@@ -37,33 +38,21 @@ type Engine interface {
 	RemoveVolume(ctx context.Context, name string) error
 }
 
-// Build is one image to build.
-type Build struct {
-	Service string
-	Ref     string
-	Spec    *model.Build
-	NoCache bool
-	Pull    bool
-}
-
-// BuildOptions are how builds show themselves.
-type BuildOptions struct {
-	Progress string // auto, plain, tty, quiet
-	Quiet    bool
-}
-
 // Config is what the verbs need of the world. All of it is given, so that tests give other things.
 type Config struct {
 	Streams *streams.Streams
 	Dir     string
 	Env     map[string]string
 	Version string
-	DataDir string
+	// DataDir is where the node keeps its state. Flags before the verb may set it.
+	DataDir func() string
 	// Connect returns the cluster. It does not contact it.
 	Connect func() (apply.Target, *rest.Config, error)
 	Engine  Engine
+	// Load reads a project's files.
+	Load func(ctx context.Context, opts load.Options) (*load.Result, error)
 	// Build builds images, all at once.
-	Build func(ctx context.Context, builds []Build, opts BuildOptions) error
+	Build build.Func
 	// StartServer starts a server on this machine in the background. Nil if there is none to start.
 	StartServer func(ctx context.Context) error
 	// Interrupts delivers SIGINT and SIGTERM. A verb that does not read them is ended by them.
@@ -130,7 +119,7 @@ func Add(cmd *cobra.Command, cfg Config) {
 
 // complete offers the services of the project to the shell.
 func (s *session) complete(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
-	r, err := load.Load(cmd.Context(), s.options(nil))
+	r, err := s.Load(cmd.Context(), s.options(nil))
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
@@ -163,7 +152,7 @@ func (s *session) options(services []string) load.Options {
 
 // load reads the project, prints what is to be warned of, and checks the names of services.
 func (s *session) load(ctx context.Context, services []string) (*load.Result, error) {
-	r, err := load.Load(ctx, s.options(services))
+	r, err := s.Load(ctx, s.options(services))
 	if err != nil {
 		return nil, err
 	}
@@ -225,7 +214,7 @@ func (s *session) running(ctx context.Context, services []string, parts apply.Pa
 			continue
 		}
 		// A service of the file that was never started is none of the cluster's.
-		r, err := load.Load(ctx, s.options(services))
+		r, err := s.Load(ctx, s.options(services))
 		if err != nil {
 			return "", nil, nil, errkind.New(errkind.NotFound, "no such service: %s", service)
 		}

@@ -176,7 +176,7 @@ func (s *session) prepare(ctx context.Context, r *load.Result, args []string, f 
 			return nil, err
 		}
 	}
-	opts.Images, opts.VolumeRoot, opts.FreePorts = have, s.DataDir+"/volumes", freePorts(p)
+	opts.Images, opts.VolumeRoot, opts.FreePorts = have, s.DataDir()+"/volumes", freePorts(p)
 	state.Taken = append(state.Taken, s.listening(p, names, state)...)
 	pl, err := plan.Up(p, state, opts)
 	if err != nil {

@@ -17,7 +17,7 @@ func Verbs() []verb {
 		{"ps", "List containers", ps},
 		{"logs", "View output from containers", logs},
 		{"scale", "Scale services", scale},
-		{"build", "Build or rebuild services", build},
+		{"build", "Build or rebuild services", buildVerb},
 		{"pull", "Pull service images", pull},
 		{"exec", "Execute a command in a running container", execute},
 		{"run", "Run a one-off command on a service", run},

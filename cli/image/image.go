@@ -14,7 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/cuppa-project/cuppa/cli/compose"
+	"github.com/cuppa-project/cuppa/cli/build"
 	"github.com/cuppa-project/cuppa/cli/socket"
 	"github.com/cuppa-project/cuppa/cli/streams"
 	"github.com/cuppa-project/cuppa/compose/model"
@@ -36,7 +36,7 @@ type Engine interface {
 type Config struct {
 	Streams *streams.Streams
 	Engine  Engine
-	Build   func(ctx context.Context, builds []compose.Build, opts compose.BuildOptions) error
+	Build   build.Func
 	Now     func() time.Time
 }
 
@@ -53,7 +53,7 @@ func Command(cfg Config) *cobra.Command {
 		{"Download an image from a registry", pull},
 		{"Remove images", remove},
 		{"Give an image one more name", tag},
-		{"Build an image from a Dockerfile", build},
+		{"Build an image from a Dockerfile", buildVerb},
 	}
 	for _, v := range verbs {
 		sub := v.make(cfg)
@@ -230,7 +230,7 @@ func tag(cfg Config) *cobra.Command {
 	}}
 }
 
-func build(cfg Config) *cobra.Command {
+func buildVerb(cfg Config) *cobra.Command {
 	var names, args []string
 	var file, target, progress string
 	var quiet, noCache, pullBase bool
@@ -259,8 +259,8 @@ func build(cfg Config) *cobra.Command {
 		for _, name := range names[1:] {
 			spec.Tags = append(spec.Tags, plan.FullRef(name))
 		}
-		b := compose.Build{Ref: plan.FullRef(names[0]), Spec: spec, NoCache: noCache, Pull: pullBase}
-		return cfg.Build(cmd.Context(), []compose.Build{b}, compose.BuildOptions{Progress: progress, Quiet: quiet})
+		b := build.Image{Ref: plan.FullRef(names[0]), Spec: spec, NoCache: noCache, Pull: pullBase}
+		return cfg.Build(cmd.Context(), []build.Image{b}, build.Options{Progress: progress, Quiet: quiet})
 	}}
 	fl := cmd.Flags()
 	fl.StringArrayVarP(&names, "tag", "t", nil, "Name and optionally a tag (NAME:TAG)")

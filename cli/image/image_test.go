@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cuppa-project/cuppa/cli/compose"
+	"github.com/cuppa-project/cuppa/cli/build"
 	"github.com/cuppa-project/cuppa/cli/image"
 	"github.com/cuppa-project/cuppa/cli/socket"
 	"github.com/cuppa-project/cuppa/cli/streams"
@@ -70,7 +70,7 @@ func run(t *testing.T, e *engine, in string, args ...string) (string, error) {
 	var out bytes.Buffer
 	cmd := image.Command(image.Config{Streams: &streams.Streams{In: strings.NewReader(in), Out: &out, Err: &out, Env: map[string]string{"FROM_ENV": "yes"}},
 		Engine: e, Now: func() time.Time { return time.Unix(1000+3600*3, 0) },
-		Build: func(_ context.Context, builds []compose.Build, _ compose.BuildOptions) error {
+		Build: func(_ context.Context, builds []build.Image, _ build.Options) error {
 			b := builds[0]
 			e.calls = append(e.calls, strings.Join([]string{"build", b.Ref, b.Spec.Context, filepath.Base(b.Spec.Dockerfile), *b.Spec.Args["FROM_ENV"]}, " "))
 			return nil

@@ -1,10 +1,9 @@
-// Package kubectl is the real kubectl inside cuppa: k8s.io/kubectl, told where this machine's kubeconfig is.
+// Package kubectl is the real kubectl inside cuppa: k8s.io/kubectl. Where this machine's kubeconfig is, it finds in its environment.
 //
 // It is a package of its own because kubectl is large. Start with Run.
 package kubectl
 
 import (
-	"fmt"
 	"io"
 	"os"
 
@@ -25,13 +24,7 @@ type Streams struct {
 }
 
 // Run is kubectl with its arguments, the first of which is its name. It returns the exit code. Kubectl ends the program itself on most errors.
-func Run(args []string, kubeconfig string, s Streams) int {
-	if os.Getenv("KUBECONFIG") == "" && kubeconfig != "" {
-		if err := os.Setenv("KUBECONFIG", kubeconfig); err != nil {
-			fmt.Fprintln(s.Err, err)
-			return 1
-		}
-	}
+func Run(args []string, s Streams) int {
 	io := genericiooptions.IOStreams{In: s.In, Out: s.Out, ErrOut: s.Err}
 	flags := genericclioptions.NewConfigFlags(true).WithDeprecatedPasswordFlag().WithDiscoveryBurst(300).WithDiscoveryQPS(50)
 	// The command tree parses os.Args in places, for plugins and completion.

@@ -126,7 +126,7 @@ func (c *checker) references(name string, s *types.ServiceConfig) {
 			continue
 		}
 		near := ""
-		if n := nearest(dep, slices.Collect(maps.Keys(c.project.Services))); n != "" {
+		if n := Nearest(dep, slices.Collect(maps.Keys(c.project.Services))); n != "" {
 			near = fmt.Sprintf(" (did you mean %q?)", n)
 		}
 		c.add(at(key, dep), "service %q %s undefined service %q%s", name, verb, dep, near)

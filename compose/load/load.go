@@ -33,9 +33,12 @@ type Options struct {
 	Profiles    []string
 	Services    []string // services named on the command line: they are enabled whatever their profiles
 	Env         map[string]string
-	Stdin       io.Reader // for the file "-"
+	Stdin       io.Reader `json:"-"` // for the file "-"
 	// NoInterpolate leaves variables as they are. The result is fit for printing only.
 	NoInterpolate bool
+	// Schema tells where a document, in JSON, differs from the Compose Specification's schema. Without one, files that compose-go refuses end in
+	// ErrUndecided.
+	Schema func(doc []byte) ([]Finding, error) `json:"-"`
 }
 
 // Result is a loaded project.
@@ -146,7 +149,7 @@ func (j *job) compose(ctx context.Context) (*types.Project, error) {
 		o.UnsupportedAttributesCheck = &loader.UnsupportedAttributesCheck{Supported: supported(), Report: j.report}
 	})
 	if err != nil {
-		return nil, j.diagnose(err).sorted()
+		return nil, j.diagnose(err)
 	}
 	var enable []string
 	for _, name := range j.opts.Services {
@@ -156,7 +159,7 @@ func (j *job) compose(ctx context.Context) (*types.Project, error) {
 	}
 	if len(enable) > 0 {
 		if project, err = project.WithServicesEnabled(enable...); err != nil {
-			return nil, j.diagnose(err).sorted()
+			return nil, j.diagnose(err)
 		}
 	}
 	return project, nil

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/tools/txtar"
 
 	"github.com/cuppa-project/cuppa/compose/load"
+	"github.com/cuppa-project/cuppa/compose/load/specification"
 	"github.com/cuppa-project/cuppa/internal/testkit"
 )
 
@@ -49,7 +50,7 @@ func TestGolden(t *testing.T) {
 }
 
 func describe(t *testing.T, dir, comment string) string {
-	opts := load.Options{Dir: dir, Env: map[string]string{"HOME": "/root", "SHELL_SET": "shell"}}
+	opts := load.Options{Dir: dir, Env: map[string]string{"HOME": "/root", "SHELL_SET": "shell"}, Schema: specification.Findings}
 	for _, field := range strings.Fields(comment) {
 		key, value, _ := strings.Cut(field, "=")
 		switch key {
@@ -142,12 +143,12 @@ func TestStable(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "compose.yaml"), []byte(file), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	_, first := load.Load(t.Context(), load.Options{Dir: dir})
+	_, first := load.Load(t.Context(), load.Options{Dir: dir, Schema: specification.Findings})
 	if first == nil || strings.Count(first.Error(), "\n") != 3 {
 		t.Fatalf("want four problems, got %v", first)
 	}
 	for range 20 {
-		if _, err := load.Load(t.Context(), load.Options{Dir: dir}); err.Error() != first.Error() {
+		if _, err := load.Load(t.Context(), load.Options{Dir: dir, Schema: specification.Findings}); err.Error() != first.Error() {
 			t.Fatalf("got %q, then %q", first, err)
 		}
 	}

@@ -152,8 +152,8 @@ func place(sources []*source, path []string) (show string, line int) {
 	return show, line
 }
 
-// nearest returns the known word that is most like the given one, or "".
-func nearest(word string, known []string) string {
+// Nearest returns the known word that is most like the given one, or "".
+func Nearest(word string, known []string) string {
 	best, limit := "", min(2, len(word)/2)+1
 	for _, k := range known {
 		if d := distance(word, k); d < limit {

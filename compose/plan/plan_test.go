@@ -16,6 +16,7 @@ import (
 	"github.com/cuppa-project/cuppa/compose/apply"
 	"github.com/cuppa-project/cuppa/compose/apply/applytest"
 	"github.com/cuppa-project/cuppa/compose/load"
+	"github.com/cuppa-project/cuppa/compose/load/specification"
 	"github.com/cuppa-project/cuppa/compose/plan"
 	"github.com/cuppa-project/cuppa/internal/testkit"
 )
@@ -94,7 +95,7 @@ func (s *script) run(line string) {
 
 func (s *script) up(words []string) {
 	opts := plan.Options{VolumeRoot: "/volumes", Images: s.images, FreePorts: []int32{40001, 40002, 40003}, Scale: map[string]int{}}
-	source := load.Options{Dir: s.dir, ProjectName: s.name, Env: map[string]string{}}
+	source := load.Options{Dir: s.dir, ProjectName: s.name, Env: map[string]string{}, Schema: specification.Findings}
 	objects := false
 	for i := 0; i < len(words); i++ {
 		switch key, value, _ := strings.Cut(words[i], "="); key {

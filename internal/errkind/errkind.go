@@ -42,11 +42,24 @@ func New(kind error, format string, args ...any) error {
 	return &kinded{kind: kind, msg: err.Error(), err: errors.Unwrap(err)}
 }
 
+func kinds() []error {
+	return []error{NotFound, Exists, Conflict, Invalid, Denied, Unavailable, Precondition, Expired, Exhausted, Internal}
+}
+
 // Of returns the kind of err, or nil if it has none.
 func Of(err error) error {
-	for _, kind := range []error{NotFound, Exists, Conflict, Invalid, Denied, Unavailable,
-		Precondition, Expired, Exhausted, Internal} {
+	for _, kind := range kinds() {
 		if errors.Is(err, kind) {
+			return kind
+		}
+	}
+	return nil
+}
+
+// Named returns the kind with a name, which is its text, or nil if there is none. It is for errors that came from another process.
+func Named(name string) error {
+	for _, kind := range kinds() {
+		if kind.Error() == name {
 			return kind
 		}
 	}

@@ -34,7 +34,8 @@ var Imports = []Rule{
 	{"app", []string{""}, nil, "the composition root wires everything"},
 	{"sim", []string{""}, nil, "runs the real parts"},
 	{"test", []string{""}, nil, "tests everything"},
-	{"cmd/cuppa", []string{"app", "cli", "api", "internal"}, nil, "chooses a role"},
+	{"cmd/cuppa", []string{"cli", "api", "internal"}, []string{"k8s.io/client-go/kubernetes", "k8s.io/kubectl"}, "starts in milliseconds: see testdata/front.deps"},
+	{"cmd/cuppa-heavy", []string{"app", "cli", "api", "internal"}, nil, "all that is slow to start"},
 	{"cmd/cuppa-helper", []string{"engine", "network", "internal"}, []string{"k8s.io/"}, "stays small: it runs beside every container"},
 }
 

@@ -1,4 +1,8 @@
-package app
+// Package instance tells which server works in a directory, and makes sure that it is one at a time.
+//
+// A server holds a lock in its run directory and another in its data directory; the kernel lets go of them when the process ends, however it
+// ends. The package knows nothing else of servers, so that a command that only asks stays small. Start with Running.
+package instance
 
 import (
 	"context"
@@ -15,39 +19,17 @@ import (
 	"github.com/cuppa-project/cuppa/internal/errkind"
 )
 
-// lock makes sure that one server at a time works in a directory. The kernel lets go of it when the process ends, however it ends.
-type lock struct{ file *os.File }
+// Lock is a directory taken.
+type Lock struct{ file *os.File }
 
-func lockPath(dir string) string { return filepath.Join(dir, "server.lock") }
+// LockName is the name of the file with the lock.
+const LockName = "server.lock"
 
-// takeLocks takes the run directory and the data directory: whoever shares only the second would find out much later, and in the middle.
-func takeLocks(config Config) (release func(), err error) {
-	run, err := takeLock(config.RunDir)
-	if err != nil {
-		return nil, directories(config)[1].taken(err)
-	}
-	data, err := takeLock(config.DataDir)
-	if err != nil {
-		run.release()
-		return nil, directories(config)[0].taken(err)
-	}
-	return func() { data.release(); run.release() }, nil
-}
+func path(dir string) string { return filepath.Join(dir, LockName) }
 
-// taken says who has the directory, if it is that.
-func (d directory) taken(err error) error {
-	if !errors.Is(err, syscall.EWOULDBLOCK) {
-		return d.refuse(err)
-	}
-	by := "another process"
-	if pid, _ := Running(d.path); pid > 0 {
-		by = fmt.Sprintf("a cuppa server (pid %d)", pid)
-	}
-	return errkind.New(errkind.Exists, "the %s %s is in use by %s; stop it with `cuppa server stop`, or choose another with %s", d.what, d.path, by, d.flag)
-}
-
-func takeLock(dir string) (*lock, error) {
-	f, err := os.OpenFile(lockPath(dir), os.O_RDWR|os.O_CREATE, 0o600)
+// Take takes a directory. If another process has it, the error is EWOULDBLOCK.
+func Take(dir string) (*Lock, error) {
+	f, err := os.OpenFile(path(dir), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -62,19 +44,20 @@ func takeLock(dir string) (*lock, error) {
 		f.Close()
 		return nil, err
 	}
-	return &lock{f}, nil
+	return &Lock{f}, nil
 }
 
-func (l *lock) release() { l.file.Close() }
+// Release gives the directory back.
+func (l *Lock) Release() { l.file.Close() }
 
 // Running returns the pid of the server of a run directory (or of a data directory), or 0 if none runs.
 func Running(dir string) (int, error) {
-	f, err := os.Open(lockPath(dir))
+	f, err := os.Open(path(dir))
 	if os.IsNotExist(err) {
 		return 0, nil
 	}
 	if errors.Is(err, fs.ErrPermission) {
-		return 0, errkind.New(errkind.Denied, "%s may not be read by this user: use sudo", lockPath(dir))
+		return 0, errkind.New(errkind.Denied, "%s may not be read by this user: use sudo", path(dir))
 	}
 	if err != nil {
 		return 0, err
@@ -84,7 +67,7 @@ func Running(dir string) (int, error) {
 		return 0, nil
 	}
 	raw := make([]byte, 32)
-	n, _ := f.ReadAt(raw, 0)
+	n, _ := f.ReadAt(raw, 0) // a lock without a number is one that is being taken
 	pid, err := strconv.Atoi(strings.TrimSpace(string(raw[:n])))
 	if err != nil {
 		return 0, errkind.New(errkind.Unavailable, "a server is starting in %s", dir)

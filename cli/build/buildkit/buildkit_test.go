@@ -1,4 +1,4 @@
-package build
+package buildkit
 
 import (
 	"errors"
@@ -10,7 +10,7 @@ import (
 	"github.com/moby/buildkit/solver/errdefs"
 	"github.com/moby/buildkit/solver/pb"
 
-	"github.com/cuppa-project/cuppa/cli/compose"
+	"github.com/cuppa-project/cuppa/cli/build"
 	"github.com/cuppa-project/cuppa/compose/model"
 )
 
@@ -20,12 +20,12 @@ func TestExplain(t *testing.T) {
 		Info:   &pb.SourceInfo{Filename: "Dockerfile", Data: []byte("FROM scratch\nRUNN x\n")},
 		Ranges: []*pb.Range{{Start: &pb.Position{Line: 2}, End: &pb.Position{Line: 2}}},
 	})
-	err := explain(cause, compose.Build{Service: "rng", Spec: &model.Build{Context: "/src/rng"}})
+	err := explain(cause, build.Image{Service: "rng", Spec: &model.Build{Context: "/src/rng"}})
 	want := `service "rng": failed to solve: /src/rng/Dockerfile:2: dockerfile parse error on line 2: unknown instruction: RUNN`
 	if err == nil || err.Error() != want {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}
-	if explain(nil, compose.Build{}) != nil {
+	if explain(nil, build.Image{}) != nil {
 		t.Error("success is explained")
 	}
 }
@@ -46,7 +46,7 @@ func TestSolveOptions(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(dir, "sub"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	opt, cleanup, err := solveOptions(compose.Build{Ref: "docker.io/library/a:latest", NoCache: true, Spec: &model.Build{
+	opt, cleanup, err := solveOptions(build.Image{Ref: "docker.io/library/a:latest", NoCache: true, Spec: &model.Build{
 		Context: dir, Dockerfile: "sub/Other", Target: "final", Args: map[string]*string{"A": &value, "UNSET": nil},
 		Labels: map[string]string{"l": "1"}, Contexts: map[string]string{"more": dir, "base": "docker-image://redis"},
 		ExtraHosts: []model.HostName{{Name: "h", IP: "10.0.0.1"}}, Network: "none", Tags: []string{"docker.io/library/b:1"},
@@ -73,7 +73,7 @@ func TestSolveOptions(t *testing.T) {
 // TestInline: an inline Dockerfile is written for the build and removed after it.
 func TestInline(t *testing.T) {
 	before, _ := filepath.Glob(filepath.Join(os.TempDir(), "cuppa-dockerfile-*"))
-	opt, cleanup, err := solveOptions(compose.Build{Spec: &model.Build{Context: t.TempDir(), Inline: "FROM scratch\n"}})
+	opt, cleanup, err := solveOptions(build.Image{Spec: &model.Build{Context: t.TempDir(), Inline: "FROM scratch\n"}})
 	if err != nil || opt.LocalMounts["dockerfile"] == nil {
 		t.Fatal(opt, err)
 	}
@@ -82,7 +82,7 @@ func TestInline(t *testing.T) {
 	if len(after) != len(before) {
 		t.Errorf("left behind: %v", after)
 	}
-	if _, _, err := solveOptions(compose.Build{Spec: &model.Build{Context: "/nowhere/at/all", Dockerfile: "Dockerfile"}}); err == nil {
+	if _, _, err := solveOptions(build.Image{Spec: &model.Build{Context: "/nowhere/at/all", Dockerfile: "Dockerfile"}}); err == nil {
 		t.Error("a context that does not exist is taken")
 	}
 }
