@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -28,30 +29,35 @@ func (m *program) root(name string, interrupts <-chan os.Signal) *cobra.Command 
 		return m.composeCommand(name, "Define and run multi-container applications with Cuppa", interrupts)
 	}
 	root := m.composeCommand("cuppa", "Runs Compose files and Kubernetes objects, on this machine or many", interrupts)
-	inner := m.composeCommand("compose", "The verbs of docker-compose (they work without this word, too)", interrupts)
-	inner.PersistentPreRunE = refuseEarlier
-	root.AddCommand(inner)
-	for _, row := range m.rows() {
-		cmd := row.make()
-		cmd.PersistentPreRunE = refuseEarlier
+	for _, row := range m.rows(interrupts) {
+		cmd := &cobra.Command{Use: row.name, Run: func(*cobra.Command, []string) {}}
+		if slices.Contains(m.cfg.Args[1:], row.name) {
+			cmd = row.make()
+		}
+		cmd.Short, cmd.PersistentPreRunE = row.short, refuseEarlier
 		root.AddCommand(cmd)
 	}
 	return root
 }
 
-// row is one word beside the verbs of Compose.
+// row is one word beside the verbs of Compose. Its command is made when somebody says the word.
 type row struct {
+	name  string
 	heavy heavy.Use // what it needs of the heavy program
+	short string
 	make  func() *cobra.Command
 }
 
 // rows is the table of them, in the order of help.
-func (m *program) rows() []row {
+func (m *program) rows(interrupts <-chan os.Signal) []row {
 	return []row{
-		{heavy.Sometimes, m.imageCommand}, // its verb build
-		{heavy.Always, m.kubectlCommand},
-		{heavy.Never, m.kubeconfigCommand},
-		{heavy.Sometimes, m.serverCommand}, // to be a server, and to clean up after one
+		{"compose", heavy.Sometimes, "The verbs of docker-compose (they work without this word, too)", func() *cobra.Command {
+			return m.composeCommand("compose", "", interrupts)
+		}},
+		{"image", heavy.Sometimes, "Manage the node's images", m.imageCommand}, // its verb build
+		{"kubectl", heavy.Always, "The real kubectl, for this cluster", m.kubectlCommand},
+		{"kubeconfig", heavy.Never, "Print the cluster's kubeconfig, for other tools", m.kubeconfigCommand},
+		{"server", heavy.Sometimes, "Run the control plane and the node of this machine", m.serverCommand}, // to be a server, and to clean up after one
 	}
 }
 
@@ -84,7 +90,7 @@ func (m *program) composeCommand(name, short string, interrupts <-chan os.Signal
 	cmd.Flags().StringVar(&m.dirs.Data, "data-dir", m.dirs.Data, "Where the node keeps its state")
 	cmd.Flags().StringVar(&m.dirs.Run, "run-dir", m.dirs.Run, "Where the node has its sockets")
 	cmd.AddGroup(compose.Group())
-	compose.Add(cmd, m.compose(interrupts))
+	compose.Add(cmd, m.compose(interrupts), m.cfg.Args[1:])
 	return cmd
 }
 
@@ -102,7 +108,7 @@ func (m *program) imageCommand() *cobra.Command {
 
 // kubectlCommand is for help and completion, and for flags of ours before the word: without those Main goes to kubectl directly.
 func (m *program) kubectlCommand() *cobra.Command {
-	return &cobra.Command{Use: "kubectl", Short: "The real kubectl, for this cluster", DisableFlagParsing: true,
+	return &cobra.Command{Use: "kubectl", DisableFlagParsing: true,
 		RunE: func(_ *cobra.Command, args []string) error {
 			return m.kubectl(args)
 		}}
@@ -117,7 +123,7 @@ func (m *program) serverCommand() *cobra.Command {
 }
 
 func (m *program) kubeconfigCommand() *cobra.Command {
-	return &cobra.Command{Use: "kubeconfig", Short: "Print the cluster's kubeconfig, for other tools", Args: cobra.NoArgs,
+	return &cobra.Command{Use: "kubeconfig", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			f, err := os.Open(m.dirs.Kubeconfig())
 			if os.IsNotExist(err) {

@@ -165,7 +165,7 @@ func (w *world) command(words []string) {
 		},
 		Listening: func([]int32) []plan.Taken { return w.taken },
 		Now:       func() time.Time { return w.cluster.Now },
-	})
+	}, words)
 	root.SetArgs(words)
 	root.SetOut(&out)
 	root.SetErr(&errs)

@@ -83,8 +83,9 @@ type session struct {
 	compatibility, dryRun     bool
 }
 
-// Add puts the verbs and the flags before them on a command.
-func Add(cmd *cobra.Command, cfg Config) {
+// Add puts the verbs and the flags before them on a command. Of verbs that the words do not name there is only what the help lists: the flags of
+// all cost as much as the rest of a command's start.
+func Add(cmd *cobra.Command, cfg Config, words []string) {
 	s := &session{Config: cfg}
 	f := cmd.Flags()
 	f.StringArrayVarP(&s.files, "file", "f", nil, "Compose configuration files")
@@ -98,6 +99,10 @@ func Add(cmd *cobra.Command, cfg Config) {
 	f.BoolVar(&s.compatibility, "compatibility", false, "Run in backward compatibility mode (accepted)")
 	f.BoolVar(&s.dryRun, "dry-run", false, "Print what would be done")
 	for _, v := range Verbs() {
+		if !slices.Contains(words, v.name) {
+			cmd.AddCommand(&cobra.Command{Use: v.name, Short: v.short, GroupID: groupID, Run: func(*cobra.Command, []string) {}})
+			continue
+		}
 		sub := v.make(s)
 		sub.Short = v.short
 		sub.GroupID = groupID

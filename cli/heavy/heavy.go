@@ -32,6 +32,7 @@ type Use int
 // The uses.
 const (
 	Never     Use = iota
+	Seldom        // when it has to look into a Compose file after all, and that is new or wrong
 	Sometimes     // when something is to be built, or a Compose file is new or wrong
 	Always        // the verb is in it
 )

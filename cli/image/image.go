@@ -42,7 +42,7 @@ type Config struct {
 
 // Command is `cuppa image` with its verbs.
 func Command(cfg Config) *cobra.Command {
-	cmd := &cobra.Command{Use: "image", Short: "Manage the node's images"}
+	cmd := &cobra.Command{Use: "image"}
 	verbs := []struct {
 		short string
 		make  func(Config) *cobra.Command
