@@ -16,8 +16,8 @@ import (
 )
 
 type configFlags struct {
-	services, images, volumes, networks, profiles, quiet, noInterpolate, ignored bool
-	format, output, hash                                                         string
+	services, images, volumes, networks, profiles, quiet, noInterpolate bool
+	format, output, hash                                                string
 }
 
 func config(s *session) *cobra.Command {
@@ -36,9 +36,9 @@ func config(s *session) *cobra.Command {
 	fl.StringVar(&f.format, "format", "yaml", `Format the output: "yaml" or "json"`)
 	fl.StringVarP(&f.output, "output", "o", "", "Save to file (default to stdout)")
 	fl.StringVar(&f.hash, "hash", "", "Print the service config hash, one per line (SERVICE or *)")
-	for _, name := range []string{"no-normalize", "no-path-resolution", "resolve-image-digests"} {
-		fl.BoolVar(&f.ignored, name, false, "Accepted")
-	}
+	noEffect(fl, "no-normalize", "what is printed is always the whole model")
+	noEffect(fl, "no-path-resolution", "paths are always printed in full")
+	noEffect(fl, "resolve-image-digests", "images are printed as the files name them")
 	return cmd
 }
 

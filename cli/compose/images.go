@@ -17,9 +17,8 @@ import (
 )
 
 func buildVerb(s *session) *cobra.Command {
-	var noCache, pullBase, quiet, withDeps, ignored bool
+	var noCache, pullBase, quiet, withDeps bool
 	var args2 []string
-	var memory string
 	cmd := &cobra.Command{Use: "build [OPTIONS] [SERVICE...]", RunE: func(cmd *cobra.Command, args []string) error {
 		r, err := s.load(cmd.Context(), args)
 		if err != nil {
@@ -57,10 +56,13 @@ func buildVerb(s *session) *cobra.Command {
 	fl.BoolVarP(&quiet, "quiet", "q", false, "Suppress the build output")
 	fl.BoolVar(&withDeps, "with-dependencies", false, "Also build dependencies (transitively)")
 	fl.StringArrayVar(&args2, "build-arg", nil, "Set build-time variables for services")
-	fl.StringVarP(&memory, "memory", "m", "", "Accepted")
-	for _, name := range []string{"parallel", "compress", "force-rm", "no-rm", "push", "check"} {
-		fl.BoolVar(&ignored, name, false, "Accepted")
-	}
+	noEffectText(fl, "memory", "m", "the builder's memory is not limited")
+	noEffect(fl, "parallel", "images are built at the same time anyway")
+	noEffect(fl, "compress", "the context is not sent anywhere")
+	noEffect(fl, "force-rm", "steps leave no containers behind")
+	noEffect(fl, "no-rm", "steps leave no containers behind")
+	noEffect(fl, "push", "pushing images is not supported")
+	noEffect(fl, "check", "Dockerfiles are checked by building them")
 	return cmd
 }
 
@@ -93,9 +95,12 @@ func (s *session) ensureEngine(ctx context.Context) error {
 }
 
 func pull(s *session) *cobra.Command {
-	var ignoreFailures, quiet, withDeps, ignoreBuildable, ignored bool
+	var ignoreFailures, quiet, withDeps, ignoreBuildable bool
 	var policy string
 	cmd := &cobra.Command{Use: "pull [OPTIONS] [SERVICE...]", RunE: func(cmd *cobra.Command, args []string) error {
+		if !slices.Contains([]string{"", "always", "missing"}, policy) {
+			return errkind.New(errkind.Invalid, `--policy takes "missing" or "always", not %q`, policy)
+		}
 		r, err := s.load(cmd.Context(), args)
 		if err != nil {
 			return err
@@ -124,6 +129,13 @@ func pull(s *session) *cobra.Command {
 				needs = append(needs, need)
 			}
 		}
+		if policy == "missing" {
+			have, err := s.images(cmd.Context(), r.Project, names, nil)
+			if err != nil {
+				return err
+			}
+			needs = slices.DeleteFunc(needs, func(n plan.Need) bool { _, there := have[n.Ref]; return there })
+		}
 		return s.pullAll(cmd.Context(), needs, quiet, ignoreFailures)
 	}}
 	fl := cmd.Flags()
@@ -131,9 +143,9 @@ func pull(s *session) *cobra.Command {
 	fl.BoolVarP(&quiet, "quiet", "q", false, "Pull without printing progress information")
 	fl.BoolVar(&withDeps, "include-deps", false, "Also pull services declared as dependencies")
 	fl.BoolVar(&ignoreBuildable, "ignore-buildable", false, "Ignore images that can be built")
-	fl.BoolVar(&ignored, "parallel", true, "Accepted")
-	fl.BoolVar(&ignored, "no-parallel", true, "Accepted")
-	fl.StringVar(&policy, "policy", "", `Apply pull policy ("missing"|"always"); accepted`)
+	noEffect(fl, "parallel", "images are pulled one after another")
+	noEffect(fl, "no-parallel", "images are pulled one after another anyway")
+	fl.StringVar(&policy, "policy", "", `Apply pull policy ("missing"|"always")`)
 	return cmd
 }
 

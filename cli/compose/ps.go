@@ -14,9 +14,9 @@ import (
 )
 
 type psFlags struct {
-	all, quiet, services, noTrunc, ignored bool
-	format                                 string
-	status, filter                         []string
+	all, quiet, services, noTrunc bool
+	format                        string
+	status, filter                []string
 }
 
 func ps(s *session) *cobra.Command {
@@ -28,7 +28,7 @@ func ps(s *session) *cobra.Command {
 	cmd.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "Only display IDs")
 	cmd.Flags().BoolVar(&f.services, "services", false, "Display services")
 	cmd.Flags().BoolVar(&f.noTrunc, "no-trunc", false, "Don't truncate output")
-	cmd.Flags().BoolVar(&f.ignored, "orphans", true, "Include orphaned services (always so)")
+	cmd.Flags().Bool("orphans", true, "Include orphaned services (always so)")
 	cmd.Flags().StringVar(&f.format, "format", "table", `Format output: "table" or "json"`)
 	cmd.Flags().StringArrayVar(&f.status, "status", nil, "Filter services by status. Values: [running | restarting | created | exited | dead | removing | paused]")
 	cmd.Flags().StringArrayVar(&f.filter, "filter", nil, "Filter services by a property (supported filters: status)")

@@ -20,9 +20,9 @@ import (
 )
 
 type runFlags struct {
-	detach, rm, noDeps, noTTY, interactive, build, quiet, servicePorts, useAliases, ignored bool
-	entrypoint, user, workdir, name                                                         string
-	env, labels, volumes, publish                                                           []string
+	detach, rm, noDeps, noTTY, interactive, build, quiet, servicePorts bool
+	entrypoint, user, workdir, name                                    string
+	env, labels, volumes, publish                                      []string
 }
 
 func run(s *session) *cobra.Command {
@@ -40,7 +40,7 @@ func run(s *session) *cobra.Command {
 	fl.BoolVar(&f.build, "build", false, "Build image before starting container")
 	fl.BoolVar(&f.quiet, "quiet-pull", false, "Pull without printing progress information")
 	fl.BoolVarP(&f.servicePorts, "service-ports", "P", false, "Accepted: one-off containers publish no ports")
-	fl.BoolVar(&f.useAliases, "use-aliases", false, "Accepted: one-off containers have no names")
+	noEffect(fl, "use-aliases", "one-off containers have no names in the network")
 	fl.StringVar(&f.entrypoint, "entrypoint", "", "Override the entrypoint of the image")
 	fl.StringVarP(&f.user, "user", "u", "", "Run as specified username or uid")
 	fl.StringVarP(&f.workdir, "workdir", "w", "", "Working directory inside the container")
@@ -49,7 +49,7 @@ func run(s *session) *cobra.Command {
 	fl.StringArrayVarP(&f.labels, "label", "l", nil, "Add or override a label")
 	fl.StringArrayVarP(&f.volumes, "volume", "v", nil, "Bind mount a volume")
 	fl.StringArrayVarP(&f.publish, "publish", "p", nil, "Accepted: one-off containers publish no ports")
-	fl.BoolVar(&f.ignored, "remove-orphans", false, "Accepted")
+	noEffect(fl, "remove-orphans", "`up` removes orphans")
 	return cmd
 }
 
@@ -183,6 +183,9 @@ func (s *session) runPod(ctx context.Context, target apply.Target, pod *corev1.P
 	if err := wait(started); err != nil {
 		return err
 	}
+	if last == nil {
+		return errkind.New(errkind.Unavailable, "container %s: it was not seen to start", pod.Name)
+	}
 	remove := func() error {
 		if !f.rm {
 			return nil
@@ -191,6 +194,9 @@ func (s *session) runPod(ctx context.Context, target apply.Target, pod *corev1.P
 	}
 	if broken != nil {
 		return errors.Join(broken, remove())
+	}
+	if !started(last) || len(last.Status.ContainerStatuses) == 0 {
+		return errkind.New(errkind.Precondition, "container %s: it ended before it had started%s", pod.Name, because(last))
 	}
 	if f.detach {
 		_, id, _ := strings.Cut(last.Status.ContainerStatuses[0].ContainerID, "://")
@@ -204,14 +210,25 @@ func (s *session) runPod(ctx context.Context, target apply.Target, pod *corev1.P
 	if err := wait(over); err != nil {
 		return errors.Join(err, remove())
 	}
-	code, _ := apply.ExitCode(last)
+	code, ended := apply.ExitCode(last)
 	if err := remove(); err != nil {
 		return err
+	}
+	if !ended {
+		return errkind.New(errkind.Precondition, "container %s was removed while it ran", pod.Name)
 	}
 	if code != 0 {
 		return &Exit{Code: int(code)}
 	}
 	return nil
+}
+
+// because is what a pod's status says about its end, as the last part of a message.
+func because(pod *corev1.Pod) string {
+	if pod.Status.Message == "" {
+		return ""
+	}
+	return ": " + pod.Status.Message
 }
 
 // showPod attaches to a container that reads from the terminal; of any other the log is enough, and has the beginning too. What is piped in is

@@ -79,8 +79,7 @@ type session struct {
 	project, projectDir       string
 	ansi, progress            string
 	early                     *early
-	parallel                  int
-	compatibility, dryRun     bool
+	dryRun                    bool
 }
 
 // Add puts the verbs and the flags before them on a command. Of verbs that the words do not name there is only what the help lists: the flags of
@@ -95,8 +94,8 @@ func Add(cmd *cobra.Command, cfg Config, words []string) {
 	f.StringArrayVar(&s.envFiles, "env-file", nil, "Specify an alternate environment file")
 	f.StringVar(&s.ansi, "ansi", cfg.Env["COMPOSE_ANSI"], `Control when to print ANSI control characters ("never"|"always"|"auto")`)
 	f.StringVar(&s.progress, "progress", cfg.Env["COMPOSE_PROGRESS"], "Set type of progress output (auto, tty, plain, quiet)")
-	f.IntVar(&s.parallel, "parallel", -1, "Control max parallelism, -1 for unlimited (accepted; the cluster decides)")
-	f.BoolVar(&s.compatibility, "compatibility", false, "Run in backward compatibility mode (accepted)")
+	noEffectText(f, "parallel", "", "the cluster decides what goes on at the same time")
+	noEffect(f, "compatibility", "limits below `deploy` count in every mode")
 	f.BoolVar(&s.dryRun, "dry-run", false, "Print what would be done")
 	for _, v := range Verbs() {
 		if !slices.Contains(words, v.name) {
@@ -113,6 +112,7 @@ func Add(cmd *cobra.Command, cfg Config, words []string) {
 			if s.ansi != "" {
 				s.Streams.Ansi = s.ansi
 			}
+			s.warnNoEffect(cmd)
 			return s.explain(inner(cmd, args))
 		}
 		if strings.Contains(sub.Use, "SERVICE") {

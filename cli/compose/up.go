@@ -23,7 +23,6 @@ type upFlags struct {
 	detach, build, noBuild, forceRecreate, noRecreate, noDeps, noStart bool
 	removeOrphans, wait, quietPull, quietBuild                         bool
 	abortOnExit, abortOnFailure, noColor, noPrefix, timestamps         bool
-	ignored                                                            bool
 	exitCodeFrom, pull                                                 string
 	scale, attach, noAttach                                            []string
 	timeout, waitTimeout                                               int
@@ -73,10 +72,11 @@ func up(s *session) *cobra.Command {
 	fl.StringArrayVar(&f.attach, "attach", nil, "Restrict attaching to the specified services")
 	fl.StringArrayVar(&f.noAttach, "no-attach", nil, "Do not attach (stream logs) to the specified services")
 	fl.IntVarP(&f.timeout, "timeout", "t", 0, "Use this timeout in seconds for container shutdown when attached")
-	for _, name := range []string{"always-recreate-deps", "attach-dependencies", "menu", "yes"} {
-		fl.BoolVar(&f.ignored, name, false, "Accepted")
-	}
-	fl.BoolVarP(&f.ignored, "renew-anon-volumes", "V", false, "Recreate anonymous volumes instead of retrieving data from the previous containers (always so)")
+	noEffect(fl, "always-recreate-deps", "dependencies are recreated when they have changed; --force-recreate recreates all")
+	noEffect(fl, "attach-dependencies", "name the services to attach to with --attach")
+	noEffect(fl, "menu", "there is none")
+	fl.BoolP("yes", "y", false, "Assume \"yes\" as answer to all questions (there are none)")
+	fl.BoolP("renew-anon-volumes", "V", false, "Recreate anonymous volumes instead of retrieving data from the previous containers (always so)")
 	return cmd
 }
 
