@@ -191,8 +191,9 @@ func checkName(c *Call, obj metav1.Object) error {
 	return nil
 }
 
+// warn tells the client of what is legal and probably not meant. Who binds a pod, or scales something, did not write its specification.
 func warn(c *Call, obj, old registry.Object) {
-	if c.Kind.Warnings == nil {
+	if c.Kind.Warnings == nil || c.Sub != nil && c.Sub.Into != nil {
 		return
 	}
 	for _, text := range c.Kind.Warnings(obj, old) {

@@ -83,3 +83,26 @@ func TestPodGrace(t *testing.T) {
 		}
 	}
 }
+
+// TestWarningsOfUpdates holds that an update warns of a specification that it changes, and says nothing of one that was there before.
+func TestWarningsOfUpdates(t *testing.T) {
+	old := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "web", Generation: 3}, Spec: corev1.PodSpec{Containers: []corev1.Container{
+		{Name: "c", Env: []corev1.EnvVar{{Name: "A", Value: "1"}, {Name: "A", Value: "2"}}}}}}
+	for name, c := range map[string]struct {
+		change func(*corev1.Pod)
+		want   int
+	}{
+		"a label":           {func(p *corev1.Pod) { p.Labels = map[string]string{"a": "b"} }, 0},
+		"the specification": {func(p *corev1.Pod) { p.Spec.Containers[0].Image = "b" }, 1},
+	} {
+		pod := old.DeepCopy()
+		c.change(pod)
+		preparePodUpdate(pod, old)
+		if got := podWarnings(pod, old); len(got) != c.want {
+			t.Errorf("a change of %s gives the warnings %q, want %d", name, got, c.want)
+		}
+	}
+	if got := podWarnings(old, nil); len(got) == 0 {
+		t.Error("a new pod gives no warning")
+	}
+}

@@ -14,7 +14,7 @@ import (
 func podWarnings(obj, old registry.Object) []string {
 	pod := obj.(*corev1.Pod)
 	before, update := old.(*corev1.Pod)
-	if update && meta.Same(pod.Spec, before.Spec) {
+	if update && pod.Generation == before.Generation { // it counts the changes of the specification
 		return nil
 	}
 	warnings := podspec.Warnings(&pod.Spec, field.NewPath("spec"))
