@@ -14,7 +14,6 @@ import (
 	"github.com/cuppa-project/cuppa/app/local"
 	"github.com/cuppa-project/cuppa/engine/supervisor"
 	"github.com/cuppa-project/cuppa/internal/errkind"
-	"github.com/cuppa-project/cuppa/internal/heap"
 	"github.com/cuppa-project/cuppa/internal/run"
 	"github.com/cuppa-project/cuppa/kube"
 	"github.com/cuppa-project/cuppa/network/ipam"
@@ -24,9 +23,7 @@ import (
 // Server is `cuppa server`: control plane and node in one process. It blocks until ctx ends or a part fails. Containers go on running
 // after it has ended; when none is left, it removes what it made of networks, mounts and cgroups.
 func Server(ctx context.Context, config Config) error {
-	return withProfiles(config.Pprof, func() error {
-		return run.Group(ctx, heap.Run, func(ctx context.Context) error { return server(ctx, config) })
-	})
+	return withProfiles(config.Pprof, func() error { return server(ctx, config) })
 }
 
 func server(ctx context.Context, config Config) error {
