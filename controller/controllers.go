@@ -12,6 +12,7 @@ import (
 
 	"github.com/cuppa-project/cuppa/controller/dependency"
 	"github.com/cuppa-project/cuppa/controller/deployment"
+	"github.com/cuppa-project/cuppa/controller/disruption"
 	"github.com/cuppa-project/cuppa/controller/endpointslice"
 	"github.com/cuppa-project/cuppa/controller/garbage"
 	"github.com/cuppa-project/cuppa/controller/loop"
@@ -19,6 +20,7 @@ import (
 	"github.com/cuppa-project/cuppa/controller/nodeipam"
 	"github.com/cuppa-project/cuppa/controller/nodelifecycle"
 	"github.com/cuppa-project/cuppa/controller/replicaset"
+	"github.com/cuppa-project/cuppa/controller/replication"
 	"github.com/cuppa-project/cuppa/controller/serviceaccount"
 	"github.com/cuppa-project/cuppa/internal/run"
 	"github.com/cuppa-project/cuppa/kube"
@@ -54,10 +56,12 @@ func All() []Controller {
 		{"garbage", plain(garbage.New)},
 		{"deployment", plain(deployment.New)},
 		{"replicaset", plain(replicaset.New)},
+		{"replication", plain(replication.New)},
 		{"endpointslice", plain(endpointslice.New)},
 		{"nodelifecycle", plain(nodelifecycle.New)},
 		{"nodeipam", func(d loop.Deps, c Config) run.Func { return nodeipam.New(d, c.PodCIDR) }},
 		{"dependency", plain(dependency.New)},
+		{"disruption", plain(disruption.New)},
 	}
 }
 

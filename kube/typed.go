@@ -9,6 +9,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -31,6 +32,7 @@ var (
 	ReplicationControllers = corev1.SchemeGroupVersion.WithResource("replicationcontrollers")
 	ReplicaSets            = appsv1.SchemeGroupVersion.WithResource("replicasets")
 	Deployments            = appsv1.SchemeGroupVersion.WithResource("deployments")
+	PodDisruptionBudgets   = policyv1.SchemeGroupVersion.WithResource("poddisruptionbudgets")
 )
 
 // Get returns one object from a Cluster's memory. The object is shared: copy it before changing it.

@@ -8,7 +8,6 @@ import (
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
-	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -86,27 +85,6 @@ func success(code int32, details *metav1.StatusDetails) *metav1.Status {
 	status := &metav1.Status{Status: metav1.StatusSuccess, Code: code, Details: details}
 	codec.SetKind(status, codec.StatusKind)
 	return status
-}
-
-// evict deletes a pod politely. There are no disruption budgets to ask yet, so nothing stands in its way.
-func (s *Service) evict(ctx context.Context, c *Call, body runtime.Object) (runtime.Object, error) {
-	eviction, ok := body.(*policyv1.Eviction)
-	if !ok {
-		return nil, apierrors.NewBadRequest(fmt.Sprintf("not an Eviction object: %T", body))
-	}
-	if eviction.Name != "" && eviction.Name != c.Name {
-		return nil, apierrors.NewBadRequest("name in URL does not match name in Eviction object")
-	}
-	opts := metav1.DeleteOptions{}
-	if eviction.DeleteOptions != nil {
-		opts = *eviction.DeleteOptions
-	}
-	call := *c
-	call.Sub, call.DryRun = nil, c.DryRun || len(opts.DryRun) > 0
-	if _, err := s.Delete(ctx, &call, opts); err != nil {
-		return nil, err
-	}
-	return success(201, nil), nil
 }
 
 const (
