@@ -33,25 +33,23 @@ func New(deps loop.Deps) run.Func {
 
 // watch enqueues a project whenever one of its pods changes in a way that a condition could notice, or what is wanted of a service.
 func (c controller) watch(ctx context.Context, enqueue func(loop.Key)) error {
-	return run.Group(ctx,
-		func(ctx context.Context) error {
-			return kube.Watch(ctx, c.Cluster, kube.Pods, func(old, new *corev1.Pod) {
-				if new == nil || new.Labels[api.LabelProject] == "" {
-					return
-				}
-				if old == nil || state(old) != state(new) || gated(old) != gated(new) {
-					enqueue(loop.Key{Namespace: new.Namespace, Name: new.Labels[api.LabelProject]})
-				}
-			})
-		},
-		func(ctx context.Context) error {
-			return kube.Watch(ctx, c.Cluster, kube.Deployments, func(old, new *appsv1.Deployment) {
-				d := cmp.Or(new, old)
-				if d.Labels[api.LabelProject] != "" && (old == nil || new == nil || old.Generation != new.Generation) {
-					enqueue(loop.Key{Namespace: d.Namespace, Name: d.Labels[api.LabelProject]})
-				}
-			})
-		})
+	err := kube.Watch(ctx, c.Cluster, kube.Pods, func(old, new *corev1.Pod) {
+		if new == nil || new.Labels[api.LabelProject] == "" {
+			return
+		}
+		if old == nil || state(old) != state(new) || gated(old) != gated(new) {
+			enqueue(loop.Key{Namespace: new.Namespace, Name: new.Labels[api.LabelProject]})
+		}
+	})
+	if err != nil {
+		return err
+	}
+	return kube.Watch(ctx, c.Cluster, kube.Deployments, func(old, new *appsv1.Deployment) {
+		d := cmp.Or(new, old)
+		if d.Labels[api.LabelProject] != "" && (old == nil || new == nil || old.Generation != new.Generation) {
+			enqueue(loop.Key{Namespace: d.Namespace, Name: d.Labels[api.LabelProject]})
+		}
+	})
 }
 
 func gated(pod *corev1.Pod) bool {
@@ -73,7 +71,7 @@ func (c controller) reconcile(ctx context.Context, key loop.Key) (time.Duration,
 			errs = append(errs, fmt.Errorf("pod %s: annotation %s: %w", pod.Name, api.AnnotationDependsOn, err))
 			continue
 		}
-		d := Decide(time.Now(), conditions, key.Name, wanted, pods)
+		d := Decide(c.Clock.Now(), conditions, key.Name, wanted, pods)
 		if d.Lift {
 			errs = append(errs, c.lift(ctx, pod))
 		}
