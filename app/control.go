@@ -41,7 +41,7 @@ type control struct {
 	config  Config
 	ranges  Ranges
 	address net.IP // where others reach the API server
-	ca      *pki.Authority
+	certs   *certificates
 	logger  *slog.Logger
 
 	started chan struct{} // closed when server is set and ready
@@ -53,7 +53,7 @@ func newControl(config Config, ranges Ranges, address net.IP) (*control, error) 
 	if err != nil {
 		return nil, err
 	}
-	return &control{config: config, ranges: ranges, address: address, ca: ca, logger: config.Logger, started: make(chan struct{})}, nil
+	return &control{config: config, ranges: ranges, address: address, certs: &certificates{ca: ca, logger: config.Logger}, logger: config.Logger, started: make(chan struct{})}, nil
 }
 
 // backend is etcd, embedded or somebody else's.
@@ -104,6 +104,7 @@ func (c *control) run(ctx context.Context) error {
 			return err
 		}
 		return run.Group(ctx, server.Run,
+			c.certs.run,
 			func(ctx context.Context) error { return c.loops(ctx, server) })
 	})
 }
@@ -119,11 +120,7 @@ func (c *control) listen() (net.Listener, error) {
 func (c *control) serverConfig(listener net.Listener) (apiserver.Config, error) {
 	ips := []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback, c.ranges.API().AsSlice(), c.address}
 	names := []string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc." + api.ClusterDomain, c.config.NodeName}
-	pair, err := c.ca.Issue(pki.Request{Name: "apiserver", CommonName: "kube-apiserver", DNSNames: names, IPs: ips, Server: true})
-	if err != nil {
-		return apiserver.Config{}, err
-	}
-	cert, err := pair.TLS()
+	serving, err := c.certs.issue(pki.Request{Name: "apiserver", CommonName: "kube-apiserver", DNSNames: names, IPs: ips, Server: true}, nil)
 	if err != nil {
 		return apiserver.Config{}, err
 	}
@@ -135,12 +132,12 @@ func (c *control) serverConfig(listener net.Listener) (apiserver.Config, error) 
 	if !ok {
 		return apiserver.Config{}, fmt.Errorf("service account key: want an ECDSA key, have %T", key)
 	}
-	if err := c.writeKubeconfig(listener.Addr()); err != nil {
+	if err := c.writeKubeconfigs(listener.Addr()); err != nil {
 		return apiserver.Config{}, err
 	}
 	return apiserver.Config{
 		Listener:   listener,
-		TLS:        &tls.Config{Certificates: []tls.Certificate{cert}, ClientCAs: c.ca.Pool()},
+		TLS:        &tls.Config{GetCertificate: serving.GetCertificate, ClientCAs: c.certs.ca.Pool()},
 		AccountKey: signing,
 		Logger:     c.logger,
 	}, nil
@@ -183,7 +180,7 @@ func (c *control) controllers(server *apiserver.Server) (run.Func, error) {
 		Cluster: func(name string) kube.Cluster { return c.as("system:controller:" + name)(server) },
 		Logger:  c.logger,
 		PodCIDR: c.ranges.Pods,
-		RootCA:  c.ca.PEM(),
+		RootCA:  c.certs.ca.PEM(),
 		Metrics: metrics,
 	}
 	return lead.New(lead.Config{
@@ -205,31 +202,29 @@ func Kubeconfig(dataDir string) string { return filepath.Join(dataDir, "admin.ku
 // ComposeKubeconfig is where the kubeconfig of Compose's front end lies. It is in the run directory, for it is for this machine alone.
 func ComposeKubeconfig(runDir string) string { return filepath.Join(runDir, api.ComposeKubeconfig) }
 
-func (c *control) writeKubeconfig(addr net.Addr) error {
-	pair, err := c.ca.Issue(pki.Request{Name: "admin", CommonName: "admin", Organizations: []string{api.GroupMasters}})
-	if err != nil {
-		return err
-	}
+// writeKubeconfigs writes both, and writes them again whenever their certificates are renewed. Copies that were taken have to be taken anew then.
+func (c *control) writeKubeconfigs(addr net.Addr) error {
 	_, port, err := net.SplitHostPort(addr.String())
 	if err != nil {
 		return err
 	}
 	server := "https://" + net.JoinHostPort("127.0.0.1", port)
-	raw, err := kubeconfig(server, c.ca.PEM(), "admin", pair)
-	if err != nil {
-		return err
+	for _, k := range []struct{ name, group, path string }{
+		{"admin", api.GroupMasters, Kubeconfig(c.config.DataDir)},
+		{"compose", api.GroupCompose, ComposeKubeconfig(c.config.RunDir)},
+	} {
+		_, err := c.certs.issue(pki.Request{Name: k.name, CommonName: k.name, Organizations: []string{k.group}}, func(pair pki.Pair) error {
+			raw, err := kubeconfig(server, c.certs.ca.PEM(), k.name, pair)
+			if err != nil {
+				return err
+			}
+			return keepFile(k.path, raw)
+		})
+		if err != nil {
+			return err
+		}
 	}
-	if err := keepFile(Kubeconfig(c.config.DataDir), raw); err != nil {
-		return err
-	}
-	pair, err = c.ca.Issue(pki.Request{Name: "compose", CommonName: "compose", Organizations: []string{api.GroupCompose}})
-	if err != nil {
-		return err
-	}
-	if raw, err = kubeconfig(server, c.ca.PEM(), "compose", pair); err != nil {
-		return err
-	}
-	return keepFile(ComposeKubeconfig(c.config.RunDir), raw)
+	return nil
 }
 
 // keepFile writes a secret file, unless it says so already.
@@ -247,14 +242,14 @@ func (c *control) newServer(config apiserver.Config) (*apiserver.Server, error) 
 		return nil, err
 	}
 	config.Services = addresses
-	pair, err := c.ca.Issue(pki.Request{Name: "kubelet-client", CommonName: "kube-apiserver-kubelet-client", Organizations: []string{api.GroupMasters}})
+	client, err := c.certs.issue(pki.Request{Name: "kubelet-client", CommonName: "kube-apiserver-kubelet-client", Organizations: []string{api.GroupMasters}}, nil)
 	if err != nil {
 		return nil, err
 	}
-	cert, err := pair.TLS()
-	if err != nil {
-		return nil, err
+	config.Kubelets = &tls.Config{GetClientCertificate: client.GetClientCertificate, RootCAs: c.certs.ca.Pool()}
+	server, err := apiserver.New(config)
+	if err == nil {
+		server.Metrics().Registry.MustRegister(c.certs)
 	}
-	config.Kubelets = &tls.Config{Certificates: []tls.Certificate{cert}, RootCAs: c.ca.Pool()}
-	return apiserver.New(config)
+	return server, err
 }

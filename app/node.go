@@ -26,7 +26,6 @@ import (
 	"github.com/cuppa-project/cuppa/engine/helper"
 	"github.com/cuppa-project/cuppa/engine/supervisor"
 	"github.com/cuppa-project/cuppa/internal/errkind"
-	"github.com/cuppa-project/cuppa/internal/pki"
 	"github.com/cuppa-project/cuppa/internal/run"
 	"github.com/cuppa-project/cuppa/kube"
 	"github.com/cuppa-project/cuppa/kubelet"
@@ -91,8 +90,9 @@ func (n *node) volumeUsers(name string) []string {
 func (n *node) close() error { return n.engine.Close() }
 
 // run takes part in the cluster until ctx ends.
-// cluster is the API as this node, services the API as the part that reports where Services are published.
-func (n *node) run(ctx context.Context, cluster, services kube.Cluster, ca *pki.Authority) error {
+// cluster is the API as this node, services the API as the part that reports where Services are published, serving what the kubelet shows and whom it
+// believes: the authority's key is not for a node.
+func (n *node) run(ctx context.Context, cluster, services kube.Cluster, serving *tls.Config) error {
 	source := cluster.Source(kube.Pods)
 	n.pods.Store(&source)
 	block, err := n.podRange(cluster)
@@ -130,10 +130,6 @@ func (n *node) run(ctx context.Context, cluster, services kube.Cluster, ca *pki.
 	network, err := agent.New(agent.Config{Cluster: services, NodeName: n.config.NodeName, NodeIPs: []netip.Addr{nodeIP}, Pods: pods,
 		PodCIDRs: []netip.Prefix{block}, ClusterCIDRs: []netip.Prefix{n.ranges.Pods}, ServiceCIDRs: []netip.Prefix{n.ranges.Services},
 		DNS: []netip.Addr{n.ranges.DNS()}, DNSLauncher: launchDNS, DNSBuild: build, ResolvConf: n.config.ResolvConf, RunDir: n.config.RunDir, Log: n.logger.With("part", "network")})
-	if err != nil {
-		return err
-	}
-	serving, err := n.servingCertificate(ca)
 	if err != nil {
 		return err
 	}
@@ -222,19 +218,6 @@ func (n *node) podRange(cluster kube.Cluster) (netip.Prefix, error) {
 		return block, fmt.Errorf("choose the node's pod range: %w", err)
 	}
 	return block, nil
-}
-
-func (n *node) servingCertificate(ca *pki.Authority) (*tls.Config, error) {
-	pair, err := ca.Issue(pki.Request{Name: "kubelet", CommonName: "system:node:" + n.config.NodeName, Organizations: []string{api.GroupNodes},
-		DNSNames: []string{n.config.NodeName, "localhost"}, IPs: []net.IP{n.address, net.IPv4(127, 0, 0, 1)}, Server: true})
-	if err != nil {
-		return nil, err
-	}
-	cert, err := pair.TLS()
-	if err != nil {
-		return nil, err
-	}
-	return &tls.Config{Certificates: []tls.Certificate{cert}, ClientCAs: ca.Pool()}, nil
 }
 
 // podNetwork lets the CRI door use the pod network; each speaks plain values of its own.

@@ -68,6 +68,10 @@ func withNode(ctx context.Context, config Config, c *control, address net.IP) er
 	if err != nil {
 		return errors.Join(err, leave(config))
 	}
+	serving, err := c.certs.kubelet(config.NodeName, address)
+	if err != nil {
+		return errors.Join(err, n.close(), leave(config))
+	}
 	inner, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	err = run.Group(inner, c.run, func(inner context.Context) error {
@@ -85,7 +89,7 @@ func withNode(ctx context.Context, config Config, c *control, address net.IP) er
 		context.AfterFunc(inner, stop)
 		return run.Group(parts,
 			func(ctx context.Context) error {
-				return n.run(ctx, cluster, c.as("system:controller:service-lb")(c.server), c.ca)
+				return n.run(ctx, cluster, c.as("system:controller:service-lb")(c.server), serving)
 			},
 			func(ctx context.Context) error { return n.announce(ctx, cluster) })
 	})

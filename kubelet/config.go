@@ -73,8 +73,8 @@ func (c *Config) complete() error {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	if c.ServerAddr != noServer && c.ServerTLS == nil {
-		return errkind.New(errkind.Invalid, "kubelet: ServerTLS is required to serve logs and exec at %s", c.ServerAddr)
+	if c.ServerAddr != noServer && (c.ServerTLS == nil || c.ServerTLS.ClientCAs == nil) {
+		return errkind.New(errkind.Invalid, "kubelet: ServerTLS with ClientCAs is required to serve logs and exec at %s", c.ServerAddr)
 	}
 	return nil
 }

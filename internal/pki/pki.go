@@ -1,6 +1,6 @@
 // Package pki is Cuppa's own certificate authority: one root per cluster, certificates issued from it, all as files.
 //
-// It holds no policy about who may have which certificate. Start with Open.
+// It holds no policy about who may have which certificate. Start with Open; rotate.go renews certificates while they are in use.
 package pki
 
 import (
@@ -102,6 +102,11 @@ func (a *Authority) Issue(req Request) (Pair, error) {
 	if pair, err := read(a.dir, req.Name); err == nil && a.fits(pair, req) {
 		return pair, nil
 	}
+	return a.Renew(req)
+}
+
+// Renew returns a new certificate for the request, and keeps it on disk in the place of the one before.
+func (a *Authority) Renew(req Request) (Pair, error) {
 	pair, err := a.sign(req)
 	if err == nil {
 		err = write(a.dir, req.Name, pair)
@@ -172,6 +177,9 @@ func certify(template, parent *x509.Certificate, key *ecdsa.PrivateKey, signer c
 	}
 	template.SerialNumber = serial
 	template.NotBefore = time.Now().Add(-backdate)
+	if template.NotAfter.After(parent.NotAfter) {
+		template.NotAfter = parent.NotAfter // nobody believes it any longer than that
+	}
 	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), signer)
 	if err != nil {
 		return Pair{}, err

@@ -37,7 +37,7 @@ type Pods interface {
 // Config is what a Server needs.
 type Config struct {
 	Addr     string
-	TLS      *tls.Config // with the client CA; nil serves plain HTTP to everybody, for tests
+	TLS      *tls.Config // with a certificate and the client CA; required, for it is what tells who may run commands in containers
 	Pods     Pods
 	Runtime  cri.RuntimeService
 	Images   cri.ImageManagerService
@@ -58,6 +58,9 @@ func New(config Config) (*Server, error) {
 	if config.Pods == nil || config.Runtime == nil {
 		return nil, errkind.New(errkind.Invalid, "kubelet server: Pods and Runtime are required")
 	}
+	if config.TLS == nil || config.TLS.ClientCAs == nil {
+		return nil, errkind.New(errkind.Invalid, "kubelet server: TLS with ClientCAs is required: without it anybody could run commands in containers")
+	}
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -75,14 +78,12 @@ func (s *Server) Run(ctx context.Context) error {
 
 // Serve answers on a listener until ctx ends; then streams are cut.
 func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
-	if s.TLS != nil {
-		config := s.TLS.Clone()
-		config.NextProtos = []string{"http/1.1"} // streams take over the connection, which HTTP/2 does not allow
-		if config.ClientAuth == tls.NoClientCert {
-			config.ClientAuth = tls.VerifyClientCertIfGiven
-		}
-		listener = tls.NewListener(listener, config)
+	config := s.TLS.Clone()
+	config.NextProtos = []string{"http/1.1"} // streams take over the connection, which HTTP/2 does not allow
+	if config.ClientAuth == tls.NoClientCert {
+		config.ClientAuth = tls.VerifyClientCertIfGiven
 	}
+	listener = tls.NewListener(listener, config)
 	streams, cut := context.WithCancel(ctx)
 	defer cut()
 	server := &http.Server{
@@ -142,10 +143,6 @@ func (s *Server) Handler() http.Handler {
 // guard lets in whoever has a certificate of an administrator, which the API server has.
 func (s *Server) guard(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if s.TLS == nil {
-			next(w, r)
-			return
-		}
 		if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 {
 			http.Error(w, "Unauthorized", http.StatusUnauthorized)
 			return

@@ -3,12 +3,13 @@ package server_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -24,6 +25,9 @@ import (
 	"k8s.io/client-go/util/exec"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"github.com/cuppa-project/cuppa/api"
+	"github.com/cuppa-project/cuppa/internal/errkind"
+	"github.com/cuppa-project/cuppa/internal/pki"
 	"github.com/cuppa-project/cuppa/kubelet/criconfig"
 	"github.com/cuppa-project/cuppa/kubelet/kubelettest"
 	"github.com/cuppa-project/cuppa/kubelet/observe"
@@ -38,6 +42,9 @@ type node struct {
 	url     *url.URL
 	id      string
 	sandbox string
+
+	config, stranger *rest.Config // the API server, and somebody with another certificate of the same authority
+	client           *http.Client
 }
 
 func (n *node) Pods() []*corev1.Pod { return []*corev1.Pod{n.pod} }
@@ -69,17 +76,107 @@ func newNode(t *testing.T, program kubelettest.Program) *node {
 		t.Fatal(err)
 	}
 	n.start(t, config, sandboxConfig, 0)
+	ca := authority(t)
+	serving := issue(t, ca, pki.Request{Name: "kubelet", CommonName: "system:node:node-1", IPs: []net.IP{net.IPv4(127, 0, 0, 1)}, Server: true})
+	cert, err := serving.TLS()
+	if err != nil {
+		t.Fatal(err)
+	}
 	s, err := server.New(server.Config{
+		TLS:  &tls.Config{Certificates: []tls.Certificate{cert}, ClientCAs: ca.Pool()},
 		Pods: n, Runtime: n.runtime, Streamer: n.runtime, NodeName: "node-1", DataDir: t.TempDir(), Logger: slog.New(slog.DiscardHandler),
 		Restarts: func(*corev1.Pod, string, int32) bool { return true },
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	web := httptest.NewServer(s.Handler())
-	t.Cleanup(web.Close)
-	n.url, _ = url.Parse(web.URL)
+	n.listen(t, s)
+	n.config = n.as(t, ca, pki.Request{Name: "apiserver", CommonName: "apiserver", Organizations: []string{api.GroupMasters}})
+	n.stranger = n.as(t, ca, pki.Request{Name: "stranger", CommonName: "ann", Organizations: []string{"people"}})
+	n.client = clientOf(t, n.config)
 	return n
+}
+
+// listen serves until the test ends.
+func (n *node) listen(t *testing.T, s *server.Server) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ctx, listener) }()
+	t.Cleanup(func() {
+		cancel()
+		<-done
+	})
+	n.url = &url.URL{Scheme: "https", Host: listener.Addr().String()}
+}
+
+func authority(t *testing.T) *pki.Authority {
+	t.Helper()
+	ca, err := pki.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ca
+}
+
+func issue(t *testing.T, ca *pki.Authority, req pki.Request) pki.Pair {
+	t.Helper()
+	pair, err := ca.Issue(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pair
+}
+
+// as is how somebody reaches the server who has a certificate of the authority.
+func (n *node) as(t *testing.T, ca *pki.Authority, req pki.Request) *rest.Config {
+	t.Helper()
+	pair := issue(t, ca, req)
+	return &rest.Config{Host: n.url.String(), TLSClientConfig: rest.TLSClientConfig{CAData: ca.PEM(), CertData: pair.Cert, KeyData: pair.Key, NextProtos: []string{"http/1.1"}}}
+}
+
+func clientOf(t *testing.T, config *rest.Config) *http.Client {
+	t.Helper()
+	client, err := rest.HTTPClientFor(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.CloseIdleConnections)
+	return client
+}
+
+// TestWhoMayCome holds that nobody runs commands in containers but the API server, and that there is no server that could not tell.
+func TestWhoMayCome(t *testing.T) {
+	n := newNode(t, kubelettest.Program{})
+	nobody := rest.AnonymousClientConfig(n.config)
+	for _, c := range []struct {
+		who  string
+		how  *rest.Config
+		path string
+		want int
+	}{
+		{"nobody", nobody, "/healthz", 200}, {"nobody", nobody, "/pods", 401}, {"nobody", nobody, "/exec/default/web/app?command=x&output=1", 401},
+		{"nobody", nobody, "/containerLogs/default/web/app", 401}, {"a stranger", n.stranger, "/exec/default/web/app?command=x&output=1", 403},
+		{"a stranger", n.stranger, "/metrics", 403}, {"the API server", n.config, "/pods", 200},
+	} {
+		response, err := clientOf(t, c.how).Get(n.url.String() + c.path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		if response.StatusCode != c.want {
+			t.Errorf("%s at %s: got %d, want %d", c.who, c.path, response.StatusCode, c.want)
+		}
+	}
+	for name, config := range map[string]*tls.Config{"no TLS": nil, "no client CA": {}} {
+		if _, err := server.New(server.Config{Pods: n, Runtime: n.runtime, TLS: config}); !errors.Is(err, errkind.Invalid) || !strings.Contains(err.Error(), "anybody could run commands") {
+			t.Errorf("%s: got %v, want an error of the kind invalid", name, err)
+		}
+	}
 }
 
 func (n *node) start(t *testing.T, config criconfig.Node, sandbox *runtimeapi.PodSandboxConfig, attempt uint32) {
@@ -97,7 +194,7 @@ func (n *node) start(t *testing.T, config criconfig.Node, sandbox *runtimeapi.Po
 
 func (n *node) get(t *testing.T, path string) (int, string) {
 	t.Helper()
-	response, err := http.Get(n.url.String() + path)
+	response, err := n.client.Get(n.url.String() + path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +237,7 @@ func TestLogs(t *testing.T) {
 
 func TestFollowedLogsEndWithTheContainer(t *testing.T) {
 	n := newNode(t, kubelettest.Program{Output: []string{"one"}})
-	response, err := http.Get(n.url.String() + "/containerLogs/default/web/app?follow=true")
+	response, err := n.client.Get(n.url.String() + "/containerLogs/default/web/app?follow=true")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,9 +263,9 @@ func expect(t *testing.T, r io.Reader, want string) {
 }
 
 // executors are the two protocols that clients speak.
-func executors(t *testing.T, u *url.URL) map[string]remotecommand.Executor {
+func (n *node) executors(t *testing.T, u *url.URL) map[string]remotecommand.Executor {
 	t.Helper()
-	config := &rest.Config{Host: u.Host}
+	config := n.config
 	over, err := remotecommand.NewSPDYExecutor(config, "POST", u)
 	if err != nil {
 		t.Fatal(err)
@@ -194,7 +291,7 @@ func TestExec(t *testing.T) {
 	}})
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	for name, executor := range executors(t, n.at("/exec/default/web/app?command=cat&command=x&input=1&output=1&error=1")) {
+	for name, executor := range n.executors(t, n.at("/exec/default/web/app?command=cat&command=x&input=1&output=1&error=1")) {
 		t.Run(name, func(t *testing.T) {
 			big := strings.Repeat("0123456789", 50_000)
 			var stdout, stderr bytes.Buffer
@@ -204,7 +301,7 @@ func TestExec(t *testing.T) {
 			}
 		})
 	}
-	for name, executor := range executors(t, n.at("/exec/default/web/app?command=fail&output=1&error=1")) {
+	for name, executor := range n.executors(t, n.at("/exec/default/web/app?command=fail&output=1&error=1")) {
 		t.Run(name+" exit code", func(t *testing.T) {
 			var stdout, stderr bytes.Buffer
 			err := executor.StreamWithContext(ctx, remotecommand.StreamOptions{Stdout: &stdout, Stderr: &stderr})
@@ -230,7 +327,7 @@ func TestExecTerminal(t *testing.T) {
 	n := newNode(t, kubelettest.Program{})
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	for name, executor := range executors(t, n.at("/attach/default/web/app?input=1&output=1&tty=1")) {
+	for name, executor := range n.executors(t, n.at("/attach/default/web/app?input=1&output=1&tty=1")) {
 		t.Run(name, func(t *testing.T) {
 			queue := make(sizes, 1)
 			queue <- remotecommand.TerminalSize{Width: 80, Height: 24}
@@ -258,7 +355,7 @@ func TestExecRefusals(t *testing.T) {
 
 func TestPortForward(t *testing.T) {
 	n := newNode(t, kubelettest.Program{})
-	config := &rest.Config{Host: n.url.Host}
+	config := n.config
 	target := n.at("/portForward/default/web")
 	transport, upgrader, err := spdy.RoundTripperFor(config)
 	if err != nil {
