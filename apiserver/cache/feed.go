@@ -39,7 +39,7 @@ func (c *Cache) follow(ctx context.Context) error {
 				return nil
 			}
 			c.log.Error("load the cache", "err", err)
-			if !pause(ctx, wait) {
+			if !run.Pause(ctx, wait) {
 				return nil
 			}
 			wait = min(2*wait, retryLast)
@@ -65,7 +65,7 @@ func (c *Cache) follow(ctx context.Context) error {
 		}
 		c.counters.reloads.Add(1)
 		c.log.Error("the watch on the store ended, loading again", "err", err)
-		if !errors.Is(err, errkind.Expired) && !pause(ctx, retryFirst) {
+		if !errors.Is(err, errkind.Expired) && !run.Pause(ctx, retryFirst) {
 			return nil
 		}
 	}
@@ -154,15 +154,6 @@ func (c *Cache) tick(ctx context.Context) error {
 				t.sweep()
 			}
 		}
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) bool {
-	select {
-	case <-ctx.Done():
-		return false
-	case <-time.After(d):
-		return true
 	}
 }
 

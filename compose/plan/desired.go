@@ -206,7 +206,7 @@ func (b *builder) service(s *model.Service) {
 		ObjectMeta: b.meta(name, s.Name),
 		Spec: appsv1.DeploymentSpec{
 			Selector:             &metav1.LabelSelector{MatchLabels: selector(b.project.Name, s.Name)},
-			RevisionHistoryLimit: ptr(int32(3)),
+			RevisionHistoryLimit: new(int32(3)),
 		},
 	}
 	b.strategy(s, d)
@@ -274,5 +274,3 @@ func (b *builder) shown(s *model.Service, image Image) map[string]string {
 	}
 	return out
 }
-
-func ptr[T any](v T) *T { return &v }

@@ -25,7 +25,7 @@ func (b *builder) gate(s *model.Service, t *corev1.PodTemplateSpec) {
 		on, _ := b.project.Service(d.Service)
 		dep := dependency{Service: d.Service, Condition: d.Condition}
 		if !d.Required {
-			dep.Required = ptr(false)
+			dep.Required = new(false)
 		}
 		if !d.Required && d.Condition == "service_healthy" && on != nil {
 			dep.Patience = int64(seconds(Patience(on.Health)))

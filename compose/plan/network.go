@@ -48,7 +48,7 @@ func (b *builder) publish(s *model.Service) {
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Service"},
 		ObjectMeta: b.meta(PublishedName(s.Name), s.Name),
 		Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer, Selector: selector(b.project.Name, s.Name),
-			AllocateLoadBalancerNodePorts: ptr(false)},
+			AllocateLoadBalancerNodePorts: new(false)},
 	}
 	have, _ := b.state.find("Service", svc.Name).(*corev1.Service)
 	hostIP := map[string]string{}
@@ -154,7 +154,7 @@ func (b *builder) takenBy(port int32, proto corev1.Protocol, hostIP string) stri
 // dns makes single labels resolve in the project's namespace first, and adds what the service asks for.
 func dns(s *model.Service) *corev1.PodDNSConfig {
 	out := &corev1.PodDNSConfig{Nameservers: s.DNS, Searches: s.DNSSearch}
-	ndots := corev1.PodDNSConfigOption{Name: "ndots", Value: ptr("1")}
+	ndots := corev1.PodDNSConfigOption{Name: "ndots", Value: new("1")}
 	for _, o := range s.DNSOptions {
 		name, value, found := strings.Cut(o, ":")
 		option := corev1.PodDNSConfigOption{Name: name}

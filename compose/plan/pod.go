@@ -34,9 +34,9 @@ func (b *builder) template(s *model.Service, image Image) corev1.PodTemplateSpec
 	}
 	userLabels(s, &t)
 	spec := &t.Spec
-	spec.EnableServiceLinks = ptr(false)
-	spec.AutomountServiceAccountToken = ptr(false)
-	spec.TerminationGracePeriodSeconds = ptr(int64(seconds(s.StopGracePeriod)))
+	spec.EnableServiceLinks = new(false)
+	spec.AutomountServiceAccountToken = new(false)
+	spec.TerminationGracePeriodSeconds = new(int64(seconds(s.StopGracePeriod)))
 	spec.Hostname = strings.ToLower(s.Hostname)
 	spec.HostAliases = b.hostAliases(s)
 	spec.DNSConfig = dns(s)
@@ -154,12 +154,12 @@ func (b *builder) restart(s *model.Service, t *corev1.PodTemplateSpec, c *corev1
 	case "always", "unless-stopped":
 		return
 	case "on-failure":
-		c.RestartPolicy = ptr(corev1.ContainerRestartPolicyOnFailure)
+		c.RestartPolicy = new(corev1.ContainerRestartPolicyOnFailure)
 		if s.Restart.MaxRetries > 0 {
 			b.warn("restart: on-failure:%s restarts without limit (%s)", restartCount(s), s.Name)
 		}
 	default:
-		c.RestartPolicy = ptr(corev1.ContainerRestartPolicyNever)
+		c.RestartPolicy = new(corev1.ContainerRestartPolicyNever)
 	}
 	t.Annotations[api.AnnotationKeepFinished] = "true"
 }
@@ -186,13 +186,13 @@ func (b *builder) security(s *model.Service, c *corev1.Container, asked *extras.
 		sec.Capabilities = &corev1.Capabilities{Add: capabilities(s.CapAdd), Drop: capabilities(s.CapDrop)}
 	}
 	if s.Privileged {
-		used, sec.Privileged = true, ptr(true)
+		used, sec.Privileged = true, new(true)
 	}
 	if s.ReadOnly {
-		used, sec.ReadOnlyRootFilesystem = true, ptr(true)
+		used, sec.ReadOnlyRootFilesystem = true, new(true)
 	}
 	if s.NoNewPrivileges {
-		used, sec.AllowPrivilegeEscalation = true, ptr(false)
+		used, sec.AllowPrivilegeEscalation = true, new(false)
 	}
 	if s.SeccompUnconfine {
 		used, sec.SeccompProfile = true, &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeUnconfined}

@@ -103,7 +103,7 @@ func GraceWithoutDrain(pod *corev1.Pod) *int64 {
 	own := pod.Spec.TerminationGracePeriodSeconds
 	for _, c := range pod.Spec.Containers {
 		if own != nil && c.Lifecycle != nil && c.Lifecycle.PreStop != nil && c.Lifecycle.PreStop.Sleep != nil && *own > drain {
-			return ptr(*own - c.Lifecycle.PreStop.Sleep.Seconds)
+			return new(*own - c.Lifecycle.PreStop.Sleep.Seconds)
 		}
 	}
 	return nil

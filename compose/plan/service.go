@@ -44,7 +44,7 @@ func (b *builder) strategy(s *model.Service, d *appsv1.Deployment) {
 	d.Spec.MinReadySeconds = seconds(u.Delay)
 	if u.Monitor > 0 {
 		// The deadline must be longer than the time a container has to stay ready.
-		d.Spec.ProgressDeadlineSeconds = ptr(max(seconds(u.Monitor), d.Spec.MinReadySeconds+1))
+		d.Spec.ProgressDeadlineSeconds = new(max(seconds(u.Monitor), d.Spec.MinReadySeconds+1))
 	}
 }
 

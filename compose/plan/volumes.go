@@ -49,7 +49,7 @@ func mode(ref model.FileRef) *int32 {
 	if ref.Mode != nil {
 		return ref.Mode
 	}
-	return ptr(int32(0o444))
+	return new(int32(0o444))
 }
 
 // source says what one mount holds. Named volumes are folders of the node, under the root of volumes; anonymous ones live as long as their pod.
@@ -63,9 +63,9 @@ func (b *builder) source(m model.Mount, v *corev1.Volume, vm *corev1.VolumeMount
 		v.HostPath = &corev1.HostPathVolumeSource{Path: m.Source, Type: &kind}
 		switch m.Propagation {
 		case "rshared", "shared":
-			vm.MountPropagation = ptr(corev1.MountPropagationBidirectional)
+			vm.MountPropagation = new(corev1.MountPropagationBidirectional)
 		case "rslave", "slave":
-			vm.MountPropagation = ptr(corev1.MountPropagationHostToContainer)
+			vm.MountPropagation = new(corev1.MountPropagationHostToContainer)
 		}
 	case model.Named:
 		kind := corev1.HostPathDirectoryOrCreate

@@ -11,6 +11,7 @@ import (
 	"github.com/containerd/containerd/v2/core/mount"
 
 	"github.com/cuppa-project/cuppa/engine/container"
+	mounts "github.com/cuppa-project/cuppa/internal/mount"
 )
 
 // sweep removes the containers and mounts of steps that an earlier life of this program did not end.
@@ -39,12 +40,12 @@ const mountPointPrefix = "buildkit-mount"
 // sweepMounts unmounts what BuildKit had mounted in the folder for temporary files when it was killed: layers of the store in layerDir,
 // which nobody else mounts there.
 func sweepMounts(layerDir string) error {
-	data, err := os.ReadFile("/proc/self/mountinfo")
+	table, err := mounts.Table()
 	if err != nil {
 		return fmt.Errorf("look for mounts of interrupted builds: %w", err)
 	}
-	for _, point := range leftMounts(string(data), os.TempDir(), layerDir) {
-		if err := mount.UnmountAll(point, syscall.MNT_DETACH); err != nil {
+	for _, point := range leftMounts(table, os.TempDir(), layerDir) {
+		if _, err := mounts.Unmount(point); err != nil {
 			return fmt.Errorf("unmount %s of an interrupted build: %w", point, err)
 		}
 		if err := os.Remove(point); err != nil && !os.IsNotExist(err) {
@@ -54,16 +55,13 @@ func sweepMounts(layerDir string) error {
 	return nil
 }
 
-// leftMounts picks from mountinfo the mount points that BuildKit makes in temp and that show files of layerDir.
-func leftMounts(mountinfo, temp, layerDir string) []string {
+// leftMounts picks from the mount table the mount points that BuildKit makes in temp and that show files of layerDir.
+func leftMounts(table []mounts.Point, temp, layerDir string) []string {
 	var points []string
-	for line := range strings.Lines(mountinfo) {
-		fields := strings.Fields(line)
-		if len(fields) < 5 || filepath.Dir(fields[4]) != filepath.Clean(temp) || !strings.HasPrefix(filepath.Base(fields[4]), mountPointPrefix) {
-			continue
-		}
-		if strings.Contains(line, layerDir) {
-			points = append(points, fields[4])
+	for _, p := range table {
+		ours := filepath.Dir(p.Path) == filepath.Clean(temp) && strings.HasPrefix(filepath.Base(p.Path), mountPointPrefix)
+		if ours && (strings.Contains(p.Super, layerDir) || strings.Contains(p.Root, layerDir) || strings.Contains(p.Source, layerDir)) {
+			points = append(points, p.Path)
 		}
 	}
 	return points

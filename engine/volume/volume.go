@@ -11,13 +11,13 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/cuppa-project/cuppa/internal/errkind"
+	"github.com/cuppa-project/cuppa/internal/mount"
 )
 
 // Volume is one named volume.
@@ -166,13 +166,13 @@ func (s *Store) Remove(name string, force bool) error {
 	}
 	// The rename makes the removal one step for everybody else, also if it is interrupted.
 	gone := filepath.Join(s.cfg.Dir, "."+name+".removed")
-	if err := os.RemoveAll(gone); err != nil {
+	if err := mount.RemoveAll(gone); err != nil {
 		return errkind.New(errkind.Unavailable, "remove volume %s: %w", name, err)
 	}
 	if err := os.Rename(filepath.Join(s.cfg.Dir, name), gone); err != nil {
 		return errkind.New(errkind.Unavailable, "remove volume %s: %w", name, err)
 	}
-	if err := os.RemoveAll(gone); err != nil {
+	if err := mount.RemoveAll(gone); err != nil {
 		return errkind.New(errkind.Unavailable, "remove volume %s: %w", name, err)
 	}
 	return nil
@@ -218,7 +218,11 @@ func Size(v Volume) (total int64) {
 
 // validate holds names to docker's pattern: they are folder names here.
 func validate(name string) error {
-	if ok, _ := regexp.MatchString(`^[a-zA-Z0-9][a-zA-Z0-9_.-]*$`, name); !ok || len(name) > 255 {
+	ok := name != "" && len(name) <= 255 && !strings.Contains("_.-", name[:1])
+	for _, r := range name {
+		ok = ok && (r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_.-", r))
+	}
+	if !ok {
 		return errkind.New(errkind.Invalid, "%q includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed", name)
 	}
 	return nil

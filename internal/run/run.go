@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 )
 
 // Func is a long-lived part: it blocks, returns when ctx ends, and leaves no goroutine behind.
@@ -32,4 +33,16 @@ func Group(ctx context.Context, parts ...Func) error {
 	}
 	wg.Wait()
 	return first
+}
+
+// Pause waits, and tells whether the time is over: false means that ctx has ended.
+func Pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"github.com/cuppa-project/cuppa/internal/run"
 	"github.com/cuppa-project/cuppa/kube"
 	"maps"
 	"os"
@@ -88,16 +89,6 @@ func (w *Worker) launch(ctx context.Context, in Input, verdict Verdict, a Action
 	})
 }
 
-// pause waits inside an action after a failure, so that it is not tried again at once.
-func pause(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
-}
-
 func mountVolumes(ctx context.Context, w *Worker, in Input, _ Action) func(*Memory) {
 	due, err := w.deps.Volumes.SetUp(ctx, in.Pod, w.deps.facts(in.Pod, &in.Observed))
 	if err != nil {
@@ -126,7 +117,7 @@ func refreshVolumes(ctx context.Context, w *Worker, in Input, _ Action) func(*Me
 func unmountVolumes(ctx context.Context, w *Worker, in Input, _ Action) func(*Memory) {
 	if err := w.deps.Volumes.TearDown(ctx, w.key.UID); err != nil {
 		w.deps.Logger.Warn("cannot take down volumes", "pod", w.name(), "err", err)
-		pause(ctx, firstRetry)
+		run.Pause(ctx, firstRetry)
 		return nil
 	}
 	return func(m *Memory) { m.Unmounted, m.Mounted = true, false }
@@ -160,7 +151,7 @@ func stopSandbox(ctx context.Context, w *Worker, _ Input, a Action) func(*Memory
 		if ctx.Err() == nil {
 			w.deps.Logger.Warn("cannot stop sandbox", "pod", w.name(), "sandbox", a.ID, "err", err)
 		}
-		pause(ctx, firstRetry)
+		run.Pause(ctx, firstRetry)
 		return nil
 	}
 	return func(m *Memory) { m.Stopped[a.ID] = true }
@@ -169,7 +160,7 @@ func stopSandbox(ctx context.Context, w *Worker, _ Input, a Action) func(*Memory
 func removeSandbox(ctx context.Context, w *Worker, _ Input, a Action) func(*Memory) {
 	if err := w.deps.Runtime.RemovePodSandbox(ctx, a.ID); err != nil && ctx.Err() == nil {
 		w.deps.Logger.Warn("cannot remove sandbox", "pod", w.name(), "sandbox", a.ID, "err", err)
-		pause(ctx, firstRetry)
+		run.Pause(ctx, firstRetry)
 	}
 	return nil
 }
@@ -178,7 +169,7 @@ func removeContainer(ctx context.Context, w *Worker, in Input, a Action) func(*M
 	last := in.Observed.ByID(a.ID)
 	if err := w.deps.Runtime.RemoveContainer(ctx, a.ID); err != nil && ctx.Err() == nil {
 		w.deps.Logger.Warn("cannot remove container", "pod", w.name(), "container", a.ID, "err", err)
-		pause(ctx, firstRetry)
+		run.Pause(ctx, firstRetry)
 		return nil
 	}
 	if last == nil {
@@ -211,7 +202,7 @@ func forget(ctx context.Context, w *Worker, in Input, _ Action) func(*Memory) {
 			return nil
 		}
 		w.deps.Logger.Warn("cannot delete pod from the API", "pod", w.name(), "err", err)
-		pause(ctx, delay)
+		run.Pause(ctx, delay)
 	}
 }
 
@@ -228,7 +219,7 @@ func clean(ctx context.Context, w *Worker, _ Input, _ Action) func(*Memory) {
 	err := errors.Join(w.deps.Volumes.Remove(ctx, w.key.UID), os.RemoveAll(w.deps.Node.LogDir(w.key)))
 	if err != nil {
 		w.deps.Logger.Warn("cannot remove the pod's directories", "pod", w.name(), "err", err)
-		pause(ctx, lastSandbox)
+		run.Pause(ctx, lastSandbox)
 		return nil
 	}
 	return func(m *Memory) { m.Cleaned = true }

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"github.com/cuppa-project/cuppa/internal/run"
 	"github.com/cuppa-project/cuppa/kube"
 	"github.com/cuppa-project/cuppa/kubelet/environ"
 	"github.com/cuppa-project/cuppa/kubelet/observe"
@@ -230,7 +231,7 @@ func (p *Pool) followRuntime(ctx context.Context) {
 			return
 		}
 		p.deps.Logger.Warn("lost the runtime's events", "err", err)
-		pause(ctx, time.Second)
+		run.Pause(ctx, time.Second)
 		p.observeAll()
 	}
 }

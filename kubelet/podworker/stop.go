@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/cuppa-project/cuppa/internal/errkind"
+	"github.com/cuppa-project/cuppa/internal/run"
 	"github.com/cuppa-project/cuppa/kubelet/observe"
 	"github.com/cuppa-project/cuppa/kubelet/probe"
 )
@@ -37,7 +38,7 @@ func stopContainer(ctx context.Context, w *Worker, in Input, a Action) func(*Mem
 	}
 	if err := w.deps.Runtime.StopContainer(ctx, a.ID, int64(math.Ceil(max(left, 0).Seconds()))); err != nil && ctx.Err() == nil {
 		w.deps.Logger.Warn("cannot stop container", "pod", w.name(), "container", a.ID, "err", err)
-		pause(ctx, firstRetry)
+		run.Pause(ctx, firstRetry)
 	}
 	return nil
 }
@@ -67,7 +68,7 @@ func (w *Worker) hook(ctx context.Context, in Input, spec *corev1.Container, id 
 	case h.TCPSocket != nil:
 		_, err = w.deps.Probes.TCP(ctx, target, h.TCPSocket)
 	case h.Sleep != nil:
-		pause(ctx, time.Duration(h.Sleep.Seconds)*time.Second)
+		run.Pause(ctx, time.Duration(h.Sleep.Seconds)*time.Second)
 		err = ctx.Err()
 	default:
 		err = errkind.New(errkind.Invalid, "the hook has no handler")

@@ -257,10 +257,10 @@ func slice(service string, ips ...string) *discoveryv1.EndpointSlice {
 	s := &discoveryv1.EndpointSlice{
 		ObjectMeta:  metav1.ObjectMeta{Namespace: "proj", Name: service + "-x", Labels: map[string]string{discoveryv1.LabelServiceName: service}},
 		AddressType: discoveryv1.AddressTypeIPv4,
-		Ports:       []discoveryv1.EndpointPort{{Name: ptr("http"), Port: ptr(int32(80)), Protocol: ptr(corev1.ProtocolTCP)}},
+		Ports:       []discoveryv1.EndpointPort{{Name: new("http"), Port: new(int32(80)), Protocol: new(corev1.ProtocolTCP)}},
 	}
 	for _, ip := range ips {
-		s.Endpoints = append(s.Endpoints, discoveryv1.Endpoint{Addresses: []string{ip}, NodeName: ptr("n1")})
+		s.Endpoints = append(s.Endpoints, discoveryv1.Endpoint{Addresses: []string{ip}, NodeName: new("n1")})
 	}
 	return s
 }
@@ -363,7 +363,7 @@ func TestHeadlessService(t *testing.T) {
 	n.cluster.put(s)
 	n.eventually("db resolves", func() bool { return n.resolve(client, "db.proj.svc.cluster.local") == "NOERROR 10.42.0.50" })
 	s = s.DeepCopy()
-	s.Endpoints[0].Conditions.Ready = ptr(false)
+	s.Endpoints[0].Conditions.Ready = new(false)
 	n.cluster.put(s)
 	n.eventually("db has no ready endpoint", func() bool { return n.resolve(client, "db.proj.svc.cluster.local") == "NOERROR" })
 }
@@ -527,7 +527,7 @@ func TestDrained(t *testing.T) {
 	done := make(chan error)
 	go func() { done <- n.agent.Drained(long, addr) }()
 	s := slice("web", ip, "10.42.0.77")
-	s.Endpoints[0].Conditions = discoveryv1.EndpointConditions{Ready: ptr(false), Serving: ptr(true), Terminating: ptr(true)}
+	s.Endpoints[0].Conditions = discoveryv1.EndpointConditions{Ready: new(false), Serving: new(true), Terminating: new(true)}
 	n.cluster.put(s)
 	if err := <-done; err != nil {
 		t.Errorf("after it ends: %v", err)

@@ -56,7 +56,7 @@ func endpointIn(node string, ready, serving, terminating *bool, addrs ...string)
 
 // TestTranslations prints what Services with their slices become for the proxy and for DNS.
 func TestTranslations(t *testing.T) {
-	yes, no := ptr(true), ptr(false)
+	yes, no := new(true), new(false)
 	mixed := slice("s")
 	mixed.Endpoints = []discoveryv1.Endpoint{
 		endpointIn("n1", nil, nil, nil, "10.42.0.2"),
@@ -64,7 +64,7 @@ func TestTranslations(t *testing.T) {
 		endpointIn("n1", no, yes, yes, "10.42.0.3"),
 		endpointIn("", no, no, no, "10.42.0.4"),
 	}
-	mixed.Endpoints[0].Hostname = ptr("s-0")
+	mixed.Endpoints[0].Hostname = new("s-0")
 	six := slice("s", "fd00:42::2")
 	six.Name, six.AddressType = "s-y", discoveryv1.AddressTypeIPv6
 	tests := []struct {
@@ -84,9 +84,9 @@ func TestTranslations(t *testing.T) {
 			s.Spec.Type = corev1.ServiceTypeNodePort
 			s.Spec.Ports[0].NodePort = 30080
 			s.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal
-			s.Spec.InternalTrafficPolicy = ptr(corev1.ServiceInternalTrafficPolicyLocal)
+			s.Spec.InternalTrafficPolicy = new(corev1.ServiceInternalTrafficPolicyLocal)
 			s.Spec.SessionAffinity = corev1.ServiceAffinityClientIP
-			s.Spec.SessionAffinityConfig = &corev1.SessionAffinityConfig{ClientIP: &corev1.ClientIPConfig{TimeoutSeconds: ptr(int32(60))}}
+			s.Spec.SessionAffinityConfig = &corev1.SessionAffinityConfig{ClientIP: &corev1.ClientIPConfig{TimeoutSeconds: new(int32(60))}}
 			s.Spec.ExternalIPs = []string{"203.0.113.9"}
 		}), nil},
 		{"published", service("s", "10.43.0.5", loadBalancer), nil},
@@ -94,7 +94,7 @@ func TestTranslations(t *testing.T) {
 			loadBalancer(s)
 			s.Annotations = map[string]string{api.AnnotationHostIP: `{"8000/TCP":"127.0.0.1"}`}
 		}), nil},
-		{"another implementation's", service("s", "10.43.0.5", func(s *corev1.Service) { loadBalancer(s); s.Spec.LoadBalancerClass = ptr("example.com/x") }), nil},
+		{"another implementation's", service("s", "10.43.0.5", func(s *corev1.Service) { loadBalancer(s); s.Spec.LoadBalancerClass = new("example.com/x") }), nil},
 		{"another proxy's", service("s", "10.43.0.5", func(s *corev1.Service) { s.Labels = map[string]string{serviceProxyName: "x"} }), nil},
 		{"port of another name", service("s", "10.43.0.5", func(s *corev1.Service) { s.Spec.Ports[0].Name = "other" }), []*discoveryv1.EndpointSlice{mixed}},
 	}

@@ -62,7 +62,7 @@ func planStatus(s *corev1.Service, w wanted) corev1.ServiceStatus {
 		return out
 	}
 	for _, a := range answering(s, w, hostIPs) {
-		ip := corev1.LoadBalancerIngress{IP: a, IPMode: ptr(corev1.LoadBalancerIPModeVIP)}
+		ip := corev1.LoadBalancerIngress{IP: a, IPMode: new(corev1.LoadBalancerIPModeVIP)}
 		if len(w.refused) > 0 {
 			ip.Ports = portStatus(s, w, hostIPs)
 		}
@@ -94,7 +94,7 @@ func portStatus(s *corev1.Service, w wanted, hostIPs map[string]netip.Addr) []co
 	for _, sp := range s.Spec.Ports {
 		st := corev1.PortStatus{Port: sp.Port, Protocol: corev1.Protocol(protocolName(sp.Protocol))}
 		if w.refused[keyOf(sp, hostIPs)] != "" {
-			st.Error = ptr(reasonClash)
+			st.Error = new(reasonClash)
 		}
 		out = append(out, st)
 	}
@@ -234,5 +234,3 @@ func (w *statusWriter) write(ctx context.Context, key string, want wanted) error
 	}
 	return nil
 }
-
-func ptr[T any](v T) *T { return &v }
