@@ -22,6 +22,7 @@ const benchDockerfile = "FROM busybox\nCOPY file /file\nRUN cat /file > /copied\
 
 // composeGroup measures what a user types.
 func composeGroup(ctx context.Context, b *bench) error {
+	b.step("version size", func() error { return startOfProgram(ctx, b) })
 	return b.withMachine(ctx, func(ctx context.Context, m *machine) error {
 		if _, err := m.startNode(ctx); err != nil {
 			return err

@@ -67,6 +67,10 @@ var rows = []row{
 	{"node", "dns", "DNS at 10,000 Services", "4 s of A queries, 4 UDP sockets with 32 in flight each, client on the same cores",
 		[]figure{{"", perSecond, 200000}, {"server CPU each", microseconds, 0}}},
 
+	{"compose", "version", "cuppa version (start of the program)", "whole command, median of 20, in turn with `docker --version` if there is one",
+		[]figure{{"", milliseconds, 10}, {"peak RSS", megabytes, 20}, {"docker", milliseconds, 0}, {"docker's peak RSS", megabytes, 0}}},
+	{"compose", "size", "the file to install", "bin/cuppa",
+		[]figure{{"", megabytes, 70}}},
 	{"compose", "build-cold", "three-step image build, cold", "cuppa image build, whole command (FROM, COPY, RUN; changed each time), median of 5",
 		[]figure{{"", milliseconds, 120}, {"max", milliseconds, 0}}},
 	{"compose", "build-cached", "three-step image build, cached", "the same again, nothing changed",
