@@ -84,7 +84,7 @@ func (s *Server) adopt() {
 	if s.config.Services == nil {
 		return
 	}
-	table := s.rest.Rows(s.config.Kinds.ByResource(coreResource("services")))
+	table := s.rest.Rows(s.registry.Current().ByResource(coreResource("services")))
 	table.Snapshot().Ascend("", "", func(e cache.Entry) bool {
 		svc, ok := e.Object().(*corev1.Service)
 		if !ok {

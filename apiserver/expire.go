@@ -36,7 +36,7 @@ func (s *Server) expireEvents(ctx context.Context) error {
 }
 
 func (s *Server) removeEvents(ctx context.Context) {
-	kind := s.config.Kinds.ByResource(coreResource("events"))
+	kind := s.registry.Current().ByResource(coreResource("events"))
 	if kind == nil {
 		return
 	}

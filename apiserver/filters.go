@@ -16,6 +16,7 @@ import (
 	"github.com/cuppa-project/cuppa/apiserver/authn"
 	"github.com/cuppa-project/cuppa/apiserver/authz"
 	"github.com/cuppa-project/cuppa/apiserver/metrics"
+	"github.com/cuppa-project/cuppa/apiserver/registry"
 	"github.com/cuppa-project/cuppa/apiserver/rest"
 )
 
@@ -24,6 +25,20 @@ type exchange struct {
 	call   rest.Call  // what is to be done, for resources
 	target target     // what the path and method say
 	user   authn.User // who asks
+
+	// The rows of what it asks for, as they were when it came: nil if nothing is served there.
+	kind *registry.Kind
+	sub  *registry.Subresource
+}
+
+// longRunning requests are not bounded in number or time.
+func (x *exchange) longRunning() bool {
+	return x.target.verb == "watch" || x.sub != nil && x.sub.Stream != ""
+}
+
+// known is true when what the path names is served.
+func (x *exchange) known() bool {
+	return x.kind != nil && (x.target.subresource == "" || x.sub != nil)
 }
 
 type exchangeKey struct{}
@@ -94,6 +109,12 @@ func (s *Server) beginExchange(next http.Handler) http.Handler {
 		s.busy.add(1)
 		defer s.busy.add(-1)
 		x := &exchange{target: parseTarget(req)}
+		if x.target.resource != "" {
+			x.kind = s.registry.Current().ByResource(x.target.gvr())
+		}
+		if x.kind != nil && x.target.subresource != "" {
+			x.sub = x.kind.Subresource(x.target.subresource)
+		}
 		next.ServeHTTP(w, req.WithContext(context.WithValue(req.Context(), exchangeKey{}, x)))
 	})
 }
@@ -124,10 +145,10 @@ func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 func (s *Server) measure(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		x := exchangeOf(req)
-		labels := x.target.labels(s.knows(x.target))
+		labels := x.target.labels(x.known())
 		recorded := &recorder{ResponseWriter: w}
 		began := time.Now()
-		if x.target.longRunning() {
+		if x.longRunning() {
 			defer s.metrics.Long(labels)()
 		}
 		next.ServeHTTP(recorded, req)
@@ -159,12 +180,6 @@ func (t target) labels(known bool) metrics.Labels {
 		l.Scope = "cluster"
 	}
 	return l
-}
-
-// knows is true when the path's resource is in the table.
-func (s *Server) knows(t target) bool {
-	kind := s.config.Kinds.ByResource(t.gvr())
-	return kind != nil && (t.subresource == "" || kind.Subresource(t.subresource) != nil)
 }
 
 func (s *Server) recoverPanics(next http.Handler) http.Handler {
@@ -228,8 +243,8 @@ func (t target) question(user authn.User) authz.Request {
 func (s *Server) limit(next http.Handler) http.Handler {
 	reads, writes := s.metrics.Inflight("readOnly"), s.metrics.Inflight("mutating")
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		t := exchangeOf(req).target
-		if t.longRunning() || t.resource == "" {
+		x := exchangeOf(req)
+		if x.longRunning() || x.target.resource == "" {
 			next.ServeHTTP(w, req)
 			return
 		}

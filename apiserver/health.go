@@ -43,7 +43,7 @@ func writeDocument(w http.ResponseWriter, document any) {
 // servePaths lists where to look next.
 func (s *Server) servePaths(w http.ResponseWriter) {
 	paths := []string{"/api", "/api/v1", "/apis"}
-	for _, gv := range s.config.Kinds.GroupVersions() {
+	for _, gv := range s.registry.Current().GroupVersions() {
 		if gv.Group != "" {
 			paths = append(paths, "/apis/"+gv.Group, "/apis/"+gv.String())
 		}

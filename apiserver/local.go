@@ -8,6 +8,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -23,12 +24,14 @@ import (
 // typeIndex finds the row of a typed object, which usually does not carry its kind.
 type typeIndex map[reflect.Type]*registry.Kind
 
-func newTypes(table *registry.Snapshot) typeIndex {
+func newTypes(snapshot *registry.Snapshot) (typeIndex, error) {
 	out := typeIndex{}
-	for _, kind := range table.Kinds() {
-		out[reflect.TypeOf(kind.New())] = kind
+	for _, kind := range snapshot.Kinds() {
+		if kind.New != nil && !kind.Untyped {
+			out[reflect.TypeOf(kind.New())] = kind
+		}
 	}
-	return out
+	return out, nil
 }
 
 // Local is the API for one identity inside this process: the same authorisation, admission, validation and record of fields
@@ -74,7 +77,13 @@ func (s *Server) alsoMay(ctx context.Context, c *rest.Call, verb string) error {
 }
 
 func (l *Local) kindOf(obj runtime.Object) (*registry.Kind, error) {
-	kind := l.s.byType[reflect.TypeOf(obj)]
+	now := l.s.registry.Current()
+	var kind *registry.Kind
+	if _, untyped := obj.(*unstructured.Unstructured); untyped {
+		kind = now.ByKind(obj.GetObjectKind().GroupVersionKind())
+	} else if types, err := l.s.types.Of(now); err == nil {
+		kind = types[reflect.TypeOf(obj)]
+	}
 	if kind == nil {
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("%T is not a kind that is served", obj))
 	}
@@ -82,7 +91,7 @@ func (l *Local) kindOf(obj runtime.Object) (*registry.Kind, error) {
 }
 
 func (l *Local) kindFor(resource schema.GroupVersionResource) (*registry.Kind, error) {
-	kind := l.s.config.Kinds.ByResource(resource)
+	kind := l.s.registry.Current().ByResource(resource)
 	if kind == nil {
 		return nil, notFound()
 	}
@@ -195,7 +204,7 @@ func (l *Local) Get(ctx context.Context, resource schema.GroupVersionResource, n
 // Table is the memory of a resource, or nil. Its entries are in the storage version: ask for the resource that is stored. Reading it is
 // not authorised object by object; who has a Local has the process.
 func (l *Local) Table(resource schema.GroupVersionResource) *cache.Table {
-	kind := l.s.config.Kinds.ByResource(resource)
+	kind := l.s.registry.Current().ByResource(resource)
 	if kind == nil {
 		return nil
 	}

@@ -8,6 +8,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"github.com/cuppa-project/cuppa/apiserver/registry"
 	"github.com/cuppa-project/cuppa/apiserver/rest"
 )
 
@@ -24,18 +25,6 @@ type target struct {
 
 func (t target) gvr() schema.GroupVersionResource {
 	return schema.GroupVersionResource{Group: t.group, Version: t.version, Resource: t.resource}
-}
-
-// longRunning requests are not bounded in number or time.
-func (t target) longRunning() bool {
-	if t.verb == "watch" {
-		return true
-	}
-	switch t.subresource {
-	case "log", "exec", "attach", "portforward", "proxy":
-		return true
-	}
-	return false
 }
 
 // parseTarget reads the path. It knows the API's shape, not what is served.
@@ -121,9 +110,13 @@ func (s *Server) dispatch(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	t := x.target
-	kind := s.config.Kinds.ByResource(t.gvr())
+	kind := x.kind
 	if kind == nil {
 		rest.WriteError(w, req, notFound())
+		return
+	}
+	if kind.Storage == registry.Proxied {
+		kind.Proxy.ServeHTTP(w, req)
 		return
 	}
 	call := &x.call
@@ -136,8 +129,8 @@ func (s *Server) dispatch(w http.ResponseWriter, req *http.Request) {
 		call.Namespace = ""
 	}
 	if t.subresource != "" {
-		call.Sub = kind.Subresource(t.subresource)
-		if call.Sub == nil || (t.tail != "" && !call.Sub.Connect) {
+		call.Sub = x.sub
+		if call.Sub == nil || (t.tail != "" && call.Sub.Stream == "") {
 			rest.WriteError(w, req, notFound())
 			return
 		}

@@ -35,7 +35,7 @@ import (
 type Config struct {
 	// Store holds the objects. Required. It must stay usable until Run has returned.
 	Store storage.Store
-	// Kinds are served; nil: kinds.All().
+	// Kinds are served from the start; nil: kinds.All(). Registry changes them while the server runs.
 	Kinds *registry.Snapshot
 	// Listener takes connections; Run closes it. Required.
 	Listener net.Listener
@@ -95,6 +95,8 @@ func (c *Config) validate() error {
 // Server is one API server.
 type Server struct {
 	config    Config
+	registry  *registry.Registry
+	types     *registry.Derivation[typeIndex]
 	cache     *cache.Cache
 	rest      *rest.Service
 	who       *authn.Authenticator
@@ -102,7 +104,6 @@ type Server struct {
 	openapi   *openapi.Handler
 	tunnel    *tunnel.Tunnel // nil: none
 	metrics   *metrics.Metrics
-	byType    typeIndex
 	stopping  chan struct{}
 	loaded    chan struct{} // the memory is filled: requests for resources can be answered
 	ready     chan struct{}
@@ -119,7 +120,7 @@ func New(config Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		config: config, metrics: metrics.New(), byType: newTypes(config.Kinds),
+		config: config, registry: registry.New(config.Kinds), types: registry.Derive(newTypes), metrics: metrics.New(),
 		stopping: make(chan struct{}), loaded: make(chan struct{}), ready: make(chan struct{}),
 		reads: make(chan struct{}, config.MaxReads), writes: make(chan struct{}, config.MaxWrites),
 	}
@@ -136,8 +137,8 @@ func New(config Config) (*Server, error) {
 		accounts = &authn.Accounts{Key: config.AccountKey, Now: config.Now, Exists: s.exists}
 	}
 	s.rest, err = rest.New(rest.Config{
-		Table: config.Kinds, Store: config.Store, Cache: s.cache,
-		Fields: patch.NewFields(config.Kinds, openapi.TypeConverter), Accounts: accounts, Authorize: s.alsoMay,
+		Registry: s.registry, Store: config.Store, Cache: s.cache,
+		Fields: patch.NewFields(s.registry, openapi.TypeConverter), Accounts: accounts, Authorize: s.alsoMay,
 		Stopping: s.stopping, Logger: config.Logger, Now: config.Now,
 	})
 	if err != nil {
@@ -153,7 +154,7 @@ func New(config Config) (*Server, error) {
 	}
 	s.metrics.CountObjects(s.rest.Count)
 	s.who = authn.New(authn.Config{Tokens: config.Tokens, Accounts: accounts})
-	s.documents = discovery.New(config.Kinds, config.Listener.Addr().String())
+	s.documents = discovery.New(s.registry, config.Listener.Addr().String())
 	s.checks = s.health()
 	s.handler = chain(s.filters(), http.HandlerFunc(s.dispatch))
 	return s, nil
@@ -165,8 +166,11 @@ func (s *Server) Handler() http.Handler { return s.handler }
 // Cache is the memory behind every read.
 func (s *Server) Cache() *cache.Cache { return s.cache }
 
-// Kinds is the table that is served.
-func (s *Server) Kinds() *registry.Snapshot { return s.config.Kinds }
+// Kinds are those that are served now.
+func (s *Server) Kinds() *registry.Snapshot { return s.registry.Current() }
+
+// Registry is where kinds come and go. Updates wait for the server to have started.
+func (s *Server) Registry() *registry.Registry { return s.registry }
 
 // Metrics is where other parts of the process may register figures of their own.
 func (s *Server) Metrics() *metrics.Metrics { return s.metrics }

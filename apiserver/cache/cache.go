@@ -8,6 +8,7 @@ package cache
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"sync"
 	"sync/atomic"
 
@@ -156,6 +157,7 @@ type Cache struct {
 	clock cursor
 
 	mu     sync.Mutex // orders Add and Remove
+	feed   sync.Mutex // held while a batch is applied and delivered, so that no watcher ends in the middle of one
 	tables atomic.Pointer[tables]
 
 	counters counters
@@ -165,6 +167,7 @@ type Cache struct {
 type tables struct {
 	byName   map[string]*Table
 	byPrefix map[string]*Table
+	beside   map[*Table]*Table // what is to take the place of a table
 }
 
 // New makes a cache of the store. Nothing is read before Run.
@@ -209,26 +212,93 @@ func (c *Cache) Add(ctx context.Context, r Resource) (*Table, error) {
 		return nil, err
 	}
 	if err := t.join(ctx); err != nil {
-		c.Remove(r.Name)
+		c.Remove(t)
 		return nil, err
 	}
 	return t, nil
 }
 
-// Remove forgets a resource. Its watchers end with Expired.
-func (c *Cache) Remove(name string) {
+// Replace loads a resource that is there already once more, with another codec, and returns once that is done. The new table is beside the
+// old one until Promote puts it in its place or Remove takes it away; one replacement at a time.
+func (c *Cache) Replace(ctx context.Context, r Resource) (*Table, error) {
+	if err := c.waitReady(ctx); err != nil {
+		return nil, err
+	}
+	if err := r.validate(); err != nil {
+		return nil, err
+	}
+	t, err := c.registerBeside(r)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.join(ctx); err != nil {
+		c.Remove(t)
+		return nil, err
+	}
+	return t, nil
+}
+
+func (c *Cache) registerBeside(r Resource) (*Table, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	old := c.tables.Load()
-	t := old.byName[name]
-	if t == nil {
+	next := c.tables.Load().clone()
+	old := next.byName[r.Name]
+	if old == nil || old.resource.Prefix != r.Prefix {
+		return nil, errkind.New(errkind.NotFound, "resource %q with prefix %q is not there to be replaced", r.Name, r.Prefix)
+	}
+	if next.beside[old] != nil {
+		return nil, errkind.New(errkind.Exists, "resource %q is being replaced already", r.Name)
+	}
+	t := newTable(c, r, true)
+	next.beside[old] = t
+	c.tables.Store(next)
+	return t, nil
+}
+
+// Promote puts a table that Replace returned in the place of the one before it, whose watchers end as with Remove.
+func (c *Cache) Promote(t *Table) {
+	c.feed.Lock()
+	defer c.feed.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	next := c.tables.Load().clone()
+	old := next.byName[t.resource.Name]
+	if old == nil || next.beside[old] != t {
 		return
 	}
-	next := old.clone()
-	delete(next.byName, name)
-	delete(next.byPrefix, t.resource.Prefix)
+	delete(next.beside, old)
+	next.byName[t.resource.Name], next.byPrefix[t.resource.Prefix] = t, t
 	c.tables.Store(next)
-	t.closeWatchers(errkind.New(errkind.Expired, "resource %q is no longer served", name))
+	old.gone()
+}
+
+// Remove forgets a table. Its watchers end with NotFound; what it held can still be read by who has it, and grows old.
+func (c *Cache) Remove(t *Table) {
+	c.feed.Lock()
+	defer c.feed.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	next := c.tables.Load().clone()
+	for old, beside := range next.beside {
+		if beside == t {
+			delete(next.beside, old)
+		}
+	}
+	if next.byName[t.resource.Name] == t {
+		delete(next.byName, t.resource.Name)
+		delete(next.byPrefix, t.resource.Prefix)
+		delete(next.beside, t)
+	}
+	c.tables.Store(next)
+	t.gone()
+}
+
+func (t *Table) gone() {
+	err := errkind.New(errkind.NotFound, "resource %q is no longer served", t.resource.Name)
+	t.watchMu.Lock()
+	t.ended = err
+	t.watchMu.Unlock()
+	t.closeWatchers(err)
 }
 
 func (c *Cache) register(r Resource, loading bool) (*Table, error) {
@@ -248,7 +318,10 @@ func (c *Cache) register(r Resource, loading bool) (*Table, error) {
 }
 
 func (s *tables) clone() *tables {
-	next := &tables{byName: map[string]*Table{}, byPrefix: map[string]*Table{}}
+	next := &tables{byName: map[string]*Table{}, byPrefix: map[string]*Table{}, beside: maps.Clone(s.beside)}
+	if next.beside == nil {
+		next.beside = map[*Table]*Table{}
+	}
 	for name, t := range s.byName {
 		next.byName[name] = t
 		next.byPrefix[t.resource.Prefix] = t
@@ -266,6 +339,16 @@ func (s *tables) find(key string) *Table {
 		}
 	}
 	return nil
+}
+
+// all calls f with every table.
+func (s *tables) all(f func(*Table)) {
+	for _, t := range s.byName {
+		f(t)
+	}
+	for _, t := range s.beside {
+		f(t)
+	}
 }
 
 func (c *Cache) waitReady(ctx context.Context) error {

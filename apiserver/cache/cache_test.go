@@ -367,12 +367,65 @@ func TestAddAndRemove(t *testing.T) {
 	wantKind(t, err, errkind.Exists)
 	_, err = table.Watch(cache.WatchOptions{Since: last - 1})
 	wantKind(t, err, errkind.Expired)
-	w.cache.Remove("widgets")
+	w.cache.Remove(table)
 	if w.cache.Table("widgets") != nil {
 		t.Error("the removed table is still there")
 	}
 	_, err = watcher.Next(t.Context())
-	wantKind(t, err, errkind.Expired)
+	wantKind(t, err, errkind.NotFound)
+	_, err = table.Watch(cache.WatchOptions{Since: r})
+	wantKind(t, err, errkind.NotFound) // who comes too late must not wait for ever
+}
+
+func TestReplace(t *testing.T) {
+	w := start(t, memory.New())
+	other := "/registry/example.org/widgets/"
+	old, err := w.cache.Add(t.Context(), configMaps("widgets", other))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, watcher, err := old.SnapshotAndWatch(cache.WatchOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	next, err := w.cache.Replace(t.Context(), configMaps("widgets", other))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = w.cache.Replace(t.Context(), configMaps("widgets", other))
+	wantKind(t, err, errkind.Exists)
+	r, err := w.store.Create(t.Context(), other+"a/x", value("a/x", "1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.cache.WaitFor(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	// Until one of them goes, both are kept up to date.
+	want(t, "changes", []string{fmt.Sprintf("added a/x=1@%d was none", r)}, drain(t, watcher, 1))
+	for name, table := range map[string]*cache.Table{"old": old, "next": next} {
+		want(t, name, []string{fmt.Sprintf("a/x=1@%d", r)}, show(table.Snapshot(), "", ""))
+	}
+	if w.cache.Table("widgets") != old {
+		t.Error("the replacement is in place before it was promoted")
+	}
+	w.cache.Promote(next)
+	if w.cache.Table("widgets") != next {
+		t.Error("the promoted table is not in place")
+	}
+	_, err = watcher.Next(t.Context())
+	wantKind(t, err, errkind.NotFound)
+
+	dropped, err := w.cache.Replace(t.Context(), configMaps("widgets", other))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.cache.Remove(dropped)
+	if w.cache.Table("widgets") != next {
+		t.Error("a replacement that was given up took the table with it")
+	}
+	_, err = w.cache.Replace(t.Context(), configMaps("gadgets", "/registry/example.org/gadgets/"))
+	wantKind(t, err, errkind.NotFound)
 }
 
 func TestWritesDuringTheLoadAreNotMissed(t *testing.T) {

@@ -22,9 +22,7 @@ const (
 func (c *Cache) Run(ctx context.Context) error {
 	defer func() {
 		close(c.done)
-		for _, t := range c.tables.Load().byName {
-			t.closeWatchers(errStopped())
-		}
+		c.tables.Load().all(func(t *Table) { t.closeWatchers(errStopped()) })
 	}()
 	return run.Group(ctx, c.follow, c.tick, c.answerRevisions, c.askProgress)
 }
@@ -90,8 +88,13 @@ func (c *Cache) load(ctx context.Context) (int64, error) {
 			set, revision = c.tables.Load(), page.Revision
 		}
 		for _, kv := range page.KVs {
-			if t := set.find(kv.Key); t != nil {
-				loaded[t] = append(loaded[t], t.entry(kv))
+			t := set.find(kv.Key)
+			if t == nil {
+				continue
+			}
+			loaded[t] = append(loaded[t], t.entry(kv))
+			if next := set.beside[t]; next != nil {
+				loaded[next] = append(loaded[next], next.entry(kv))
 			}
 		}
 		if !page.More || len(page.KVs) == 0 {
@@ -99,9 +102,7 @@ func (c *Cache) load(ctx context.Context) (int64, error) {
 		}
 		from = page.KVs[len(page.KVs)-1].Key + "\x00"
 	}
-	for _, t := range set.byName {
-		t.install(loaded[t], revision)
-	}
+	set.all(func(t *Table) { t.install(loaded[t], revision) })
 	c.clock.advance(revision)
 	c.clock.delivered.Store(revision)
 	return revision, nil
@@ -109,6 +110,8 @@ func (c *Cache) load(ctx context.Context) (int64, error) {
 
 // apply puts a batch into the tables, then moves the cursor on, then hands the changes to the watchers.
 func (c *Cache) apply(batch storage.Batch) {
+	c.feed.Lock()
+	defer c.feed.Unlock()
 	set := c.tables.Load()
 	var touched []*Table
 	for _, e := range batch.Events {
@@ -116,10 +119,10 @@ func (c *Cache) apply(batch storage.Batch) {
 		if t == nil {
 			continue
 		}
-		if len(t.incoming) == 0 {
-			touched = append(touched, t)
+		touched = t.receive(e, touched)
+		if len(set.beside) > 0 && set.beside[t] != nil {
+			touched = set.beside[t].receive(e, touched)
 		}
-		t.incoming = append(t.incoming, e)
 	}
 	for _, t := range touched {
 		t.apply(t.incoming)
@@ -134,6 +137,15 @@ func (c *Cache) apply(batch storage.Batch) {
 	c.counters.batches.Add(1)
 }
 
+// receive puts the event into the table's part of the batch, and the table among those that have one.
+func (t *Table) receive(e storage.Event, touched []*Table) []*Table {
+	if len(t.incoming) == 0 {
+		touched = append(touched, t)
+	}
+	t.incoming = append(t.incoming, e)
+	return touched
+}
+
 // tick does what is due by the clock: bookmarks, ageing of the history, and dropping decoded objects nobody used.
 func (c *Cache) tick(ctx context.Context) error {
 	bookmarks := time.NewTicker(bookmarkEvery)
@@ -145,14 +157,12 @@ func (c *Cache) tick(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-bookmarks.C:
-			for _, t := range c.tables.Load().byName {
+			c.tables.Load().all(func(t *Table) {
 				t.bookmark()
 				t.age(time.Now().Add(-historyAge))
-			}
+			})
 		case <-sweeps.C:
-			for _, t := range c.tables.Load().byName {
-				t.sweep()
-			}
+			c.tables.Load().all(func(t *Table) { t.sweep() })
 		}
 	}
 }

@@ -34,6 +34,7 @@ type Table struct {
 
 	watchMu  sync.Mutex
 	watchers audience
+	ended    error // why nobody can watch any more
 }
 
 // ownWrite is an object whose event has not arrived yet.

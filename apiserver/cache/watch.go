@@ -69,6 +69,9 @@ func (t *Table) admit(w *Watcher) error {
 	if isClosed(t.cache.done) {
 		return errStopped()
 	}
+	if t.ended != nil {
+		return t.ended
+	}
 	switch w.opts.Queue {
 	case 0:
 		w.limit = defaultQueue + len(w.queue)
@@ -84,7 +87,7 @@ func (t *Table) admit(w *Watcher) error {
 
 // Next waits for changes and returns all there are. The slice is valid until the next call. The error says why the watcher
 // ended: Unavailable when it was too slow or the cache stops (resume from the last revision), Expired when the cache had to be
-// loaded again (list again), and otherwise ctx's.
+// loaded again (list again), NotFound when the resource is no longer served or served in another way (begin anew), and otherwise ctx's.
 func (w *Watcher) Next(ctx context.Context) ([]Change, error) {
 	for {
 		w.mu.Lock()

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	kjson "sigs.k8s.io/json"
@@ -103,10 +104,15 @@ func decodeJSON(body []byte, expected schema.GroupVersionKind, strict bool, into
 	}
 	var faults []error
 	var err error
+	var target any = into
+	if u, ok := into.(*unstructured.Unstructured); ok {
+		u.Object = map[string]any{} // its own decoder would insist on a kind, and not see what is there twice
+		target = &u.Object
+	}
 	if strict {
-		faults, err = kjson.UnmarshalStrict(body, into)
+		faults, err = kjson.UnmarshalStrict(body, target)
 	} else {
-		err = kjson.UnmarshalCaseSensitivePreserveInts(body, into)
+		err = kjson.UnmarshalCaseSensitivePreserveInts(body, target)
 	}
 	if err != nil {
 		if !json.Valid(body) {

@@ -117,5 +117,10 @@ func withShape(media Media, params map[string]string, q float64) (Media, float64
 	return media, q, true
 }
 
-// Accepted names the media types for error messages.
-func Accepted() string { return strings.Join(mediaTypes[:], ", ") }
+// Accepted names the media types for error messages; proto says whether protobuf is among them.
+func Accepted(proto bool) string {
+	if proto {
+		return strings.Join(mediaTypes[:], ", ")
+	}
+	return strings.Join(mediaTypes[:Protobuf], ", ")
+}

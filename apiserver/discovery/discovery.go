@@ -1,7 +1,7 @@
 // Package discovery says which resources the API server has, in the plain form of one document per group and version, and in
 // the aggregated form of one document for all.
 //
-// Both are made from the table of kinds, once, and never change. Start with New.
+// Both follow from what the registry serves, and are made anew for each of its snapshots when they are first asked for. Start with New.
 package discovery
 
 import (
@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 
 	apidiscovery "k8s.io/api/apidiscovery/v2"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -23,21 +22,33 @@ import (
 
 // Documents answers everything under /api and /apis that is not a resource.
 type Documents struct {
+	registry *registry.Registry
+	sets     *registry.Derivation[*set]
+}
+
+// set is the documents of one snapshot.
+type set struct {
 	table   *registry.Snapshot
-	address string // what the plain form names as this server's address
-	once    sync.Once
+	address string                    // what the plain form names as this server's address
 	plain   map[string]runtime.Object // by path, without a trailing slash
 	merged  map[string]runtime.Object // "/api" and "/apis"
 }
 
-// New returns the documents of the table. address is host:port of the server, as clients reach it.
-func New(table *registry.Snapshot, address string) *Documents {
-	return &Documents{table: table, address: address}
+// New returns the documents of what is served. address is host:port of the server, as clients reach it.
+func New(of *registry.Registry, address string) *Documents {
+	return &Documents{registry: of, sets: registry.Derive(func(table *registry.Snapshot) (*set, error) {
+		d := &set{table: table, address: address}
+		d.build()
+		return d, nil
+	})}
 }
 
 // Serve answers the request if its path is a document's, and reports whether it was.
-func (d *Documents) Serve(w http.ResponseWriter, req *http.Request) bool {
-	d.once.Do(d.build)
+func (all *Documents) Serve(w http.ResponseWriter, req *http.Request) bool {
+	d, err := all.sets.Of(all.registry.Current())
+	if err != nil {
+		return false // nothing that it is made of can fail
+	}
 	path := strings.TrimSuffix(req.URL.Path, "/")
 	obj := d.plain[path]
 	if obj == nil {
@@ -91,7 +102,7 @@ func write(w http.ResponseWriter, req *http.Request, obj runtime.Object, format 
 	_, _ = w.Write(body) // a client that has gone away is nobody's fault
 }
 
-func (d *Documents) build() {
+func (d *set) build() {
 	d.plain = map[string]runtime.Object{}
 	core := &metav1.APIVersions{
 		Versions:                   []string{"v1"},
@@ -122,7 +133,7 @@ func root(gv schema.GroupVersion) string {
 }
 
 // groups lists the named groups, each with its versions, the first of which is preferred.
-func (d *Documents) groups() []metav1.APIGroup {
+func (d *set) groups() []metav1.APIGroup {
 	var out []metav1.APIGroup
 	for _, gv := range d.table.GroupVersions() {
 		if gv.Group == "" {
@@ -153,7 +164,7 @@ func verbsOf(verbs []string) metav1.Verbs {
 }
 
 // resources is the plain document of one group and version.
-func (d *Documents) resources(gv schema.GroupVersion) *metav1.APIResourceList {
+func (d *set) resources(gv schema.GroupVersion) *metav1.APIResourceList {
 	list := &metav1.APIResourceList{GroupVersion: gv.String(), APIResources: []metav1.APIResource{}}
 	codec.SetKind(list, schema.GroupVersionKind{Kind: "APIResourceList", Version: "v1"})
 	for _, kind := range d.table.In(gv) {
@@ -188,7 +199,7 @@ func kindOf(kind *registry.Kind, sub *registry.Subresource) schema.GroupVersionK
 }
 
 // aggregate is the document for all of /api or all of /apis.
-func (d *Documents) aggregate(core bool) *apidiscovery.APIGroupDiscoveryList {
+func (d *set) aggregate(core bool) *apidiscovery.APIGroupDiscoveryList {
 	list := &apidiscovery.APIGroupDiscoveryList{Items: []apidiscovery.APIGroupDiscovery{}}
 	codec.SetKind(list, apidiscovery.SchemeGroupVersion.WithKind("APIGroupDiscoveryList"))
 	for _, gv := range d.table.GroupVersions() {

@@ -189,18 +189,18 @@ func TestConversionsLoseNothing(t *testing.T) {
 		t.Run(k.GVK.String(), func(t *testing.T) {
 			fuzzed(t, k, 200, func(obj registry.Object) {
 				obj.GetObjectKind().SetGroupVersionKind(k.GVK)
-				stored, err := k.ToStorage(obj)
+				stored, err := k.ToStorage(t.Context(), obj)
 				if err != nil {
 					t.Fatal(err)
 				}
 				if got := stored.GetObjectKind().GroupVersionKind(); got != k.StorageVersion {
 					t.Fatalf("stored as %v, want %v", got, k.StorageVersion)
 				}
-				back, err := k.FromStorage(stored)
+				back, err := k.FromStorage(t.Context(), []registry.Object{stored})
 				if err != nil {
 					t.Fatal(err)
 				}
-				if diff := cmp.Diff(runtime.Object(obj), runtime.Object(back)); diff != "" {
+				if diff := cmp.Diff(runtime.Object(obj), runtime.Object(back[0])); diff != "" {
 					t.Fatalf("lost on the way through the store:\n%s", diff)
 				}
 			})

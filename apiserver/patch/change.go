@@ -35,6 +35,9 @@ type outcomeEntry struct {
 func (f *Fields) Update(kind *registry.Kind, subresource string, live, obj registry.Object, manager string) (registry.Object, error) {
 	room := f.shapes.keys.Get().(*[]byte)
 	defer f.shapes.keys.Put(room)
+	if kind.Untyped {
+		return f.update(kind, subresource, live, obj, manager)
+	}
 	key, judged := f.change((*room)[:0], kind, subresource, live, obj, manager)
 	*room = key
 	if !judged {

@@ -5,7 +5,9 @@
 package patch
 
 import (
+	"context"
 	"fmt"
+	"maps"
 	"reflect"
 	"sync"
 	"time"
@@ -22,29 +24,40 @@ import (
 
 // Fields maintains metadata.managedFields.
 type Fields struct {
-	table     *registry.Snapshot
-	converter func() (managedfields.TypeConverter, error)
+	registry  *registry.Registry
+	converter func() (managedfields.TypeConverter, error) // of the kinds with a Go type
 
 	mu       sync.RWMutex
 	managers map[scope]*managedfields.FieldManager
 	shapes   *shapes
 }
 
-// scope is what one field manager of the library serves.
+// scope is what one field manager of the library serves. A row that takes another's place has managers of its own.
 type scope struct {
-	gvk         schema.GroupVersionKind
+	kind        *registry.Kind
 	subresource string
 }
 
-// NewFields returns a Fields for the table. converter makes the schema's view of objects; it is called on the first write,
-// because it takes some milliseconds that a starting server would rather not spend.
-func NewFields(table *registry.Snapshot, converter func() (managedfields.TypeConverter, error)) *Fields {
-	return &Fields{
-		table:     table,
+// NewFields returns a Fields for what the registry serves, which it follows. converter makes the schema's view of objects that have a Go type; it
+// is called on the first write, because it takes some milliseconds that a starting server would rather not spend.
+func NewFields(of *registry.Registry, converter func() (managedfields.TypeConverter, error)) *Fields {
+	f := &Fields{
+		registry:  of,
 		converter: sync.OnceValues(converter),
 		managers:  map[scope]*managedfields.FieldManager{},
 		shapes:    newShapes(),
 	}
+	of.Follow(f)
+	return f
+}
+
+// Prepare implements registry.Follower. Managers are made when they are needed, so all there is to do is to let go of those of rows that went.
+func (f *Fields) Prepare(_ context.Context, _, next *registry.Snapshot) (registry.Prepared, error) {
+	return registry.Prepared{Settle: func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		maps.DeleteFunc(f.managers, func(s scope, _ *managedfields.FieldManager) bool { return !next.Has(s.kind) })
+	}}, nil
 }
 
 // update lets the library do it.
@@ -69,6 +82,9 @@ func (f *Fields) update(kind *registry.Kind, subresource string, live, obj regis
 
 // Create records a creation. The record of an object whose shape has been seen is not computed again.
 func (f *Fields) Create(kind *registry.Kind, obj registry.Object, manager string) (registry.Object, error) {
+	if kind.Untyped {
+		return f.update(kind, "", kind.New(), obj, manager)
+	}
 	types, err := f.converter()
 	if err != nil {
 		return nil, fmt.Errorf("build the schema for field management: %w", err)
@@ -129,19 +145,23 @@ func (f *Fields) Apply(kind *registry.Kind, subresource string, live registry.Ob
 }
 
 func (f *Fields) manager(kind *registry.Kind, subresource string) (*managedfields.FieldManager, error) {
-	key := scope{kind.GVK, subresource}
+	key := scope{kind, subresource}
 	f.mu.RLock()
 	found := f.managers[key]
 	f.mu.RUnlock()
 	if found != nil {
 		return found, nil
 	}
-	types, err := f.converter()
+	types, err := f.types(kind)
 	if err != nil {
 		return nil, fmt.Errorf("build the schema for field management: %w", err)
 	}
-	world := objects{f.table}
-	made, err := managedfields.NewDefaultFieldManager(types, world, world, world, kind.GVK, kind.GVK.GroupVersion(), subresource, ignored(kind, subresource))
+	world := objects{f.registry}
+	make := managedfields.NewDefaultFieldManager
+	if kind.Untyped {
+		make = managedfields.NewDefaultCRDFieldManager
+	}
+	made, err := make(types, world, world, world, kind.GVK, kind.GVK.GroupVersion(), subresource, ignored(kind, subresource))
 	if err != nil {
 		return nil, err
 	}
@@ -149,6 +169,17 @@ func (f *Fields) manager(kind *registry.Kind, subresource string) (*managedfield
 	defer f.mu.Unlock()
 	f.managers[key] = made
 	return made, nil
+}
+
+// types returns the schema's view of the kind's objects.
+func (f *Fields) types(kind *registry.Kind) (managedfields.TypeConverter, error) {
+	switch {
+	case !kind.Untyped:
+		return f.converter()
+	case kind.Types != nil:
+		return kind.Types()
+	}
+	return managedfields.NewDeducedTypeConverter(), nil
 }
 
 // ignored are the fields that a write through this door cannot set, so that nobody is recorded as their owner: the status in
@@ -176,12 +207,15 @@ func ignored(kind *registry.Kind, subresource string) map[fieldpath.APIVersion]f
 	}
 }
 
+// conversionTime bounds the conversions that the library asks for.
+const conversionTime = 30 * time.Second
+
 // objects is what the library wants to know of the world: how to make, default and convert objects.
-type objects struct{ table *registry.Snapshot }
+type objects struct{ registry *registry.Registry }
 
 // New makes an empty object that knows its kind, without which the library refuses it.
 func (o objects) New(gvk schema.GroupVersionKind) (runtime.Object, error) {
-	kind := o.table.ByKind(gvk)
+	kind := o.registry.Current().ByKind(gvk)
 	if kind == nil {
 		return nil, runtime.NewNotRegisteredErrForKind("kinds", gvk)
 	}
@@ -190,8 +224,13 @@ func (o objects) New(gvk schema.GroupVersionKind) (runtime.Object, error) {
 	return obj, nil
 }
 
+func (o objects) untyped(gvk schema.GroupVersionKind) bool {
+	kind := o.registry.Current().ByKind(gvk)
+	return kind != nil && kind.Untyped
+}
+
 func (o objects) Default(obj runtime.Object) {
-	kind := o.table.ByKind(obj.GetObjectKind().GroupVersionKind())
+	kind := o.registry.Current().ByKind(obj.GetObjectKind().GroupVersionKind())
 	if typed, ok := obj.(registry.Object); ok && kind != nil && kind.Default != nil {
 		kind.Default(typed)
 	}
@@ -214,7 +253,7 @@ func (o objects) ConvertToVersion(in runtime.Object, target runtime.GroupVersion
 			wanted = gvk
 		}
 	}
-	if document, ok := in.(*unstructured.Unstructured); ok {
+	if document, ok := in.(*unstructured.Unstructured); ok && !o.untyped(gvk) {
 		obj, err := o.New(gvk)
 		if err != nil {
 			return nil, err
@@ -227,30 +266,61 @@ func (o objects) ConvertToVersion(in runtime.Object, target runtime.GroupVersion
 	if wanted == gvk {
 		return in, nil
 	}
-	from, to := o.table.ByKind(gvk), o.table.ByKind(wanted)
+	now := o.registry.Current()
+	from, to := now.ByKind(gvk), now.ByKind(wanted)
 	typed, ok := in.(registry.Object)
 	if from == nil || to == nil || !ok || from.StoragePrefix != to.StoragePrefix {
 		return nil, runtime.NewNotRegisteredErrForKind("kinds", wanted)
 	}
-	return Convert(from, to, typed)
+	// The library hands no context on. What a slow conversion may take is bounded all the same.
+	ctx, cancel := context.WithTimeout(context.Background(), conversionTime)
+	defer cancel()
+	return Convert(ctx, from, to, typed)
 }
 
 // Convert turns an object of one served version into another of the same resource.
-func Convert(from, to *registry.Kind, obj registry.Object) (registry.Object, error) {
+func Convert(ctx context.Context, from, to *registry.Kind, obj registry.Object) (registry.Object, error) {
 	if from == to {
 		return obj, nil
 	}
-	var err error
+	converted, err := ConvertAll(ctx, from, to, []registry.Object{obj})
+	if err != nil {
+		return nil, err
+	}
+	return converted[0], nil
+}
+
+// ConvertAll converts many objects together. Those given are not changed.
+func ConvertAll(ctx context.Context, from, to *registry.Kind, objs []registry.Object) ([]registry.Object, error) {
+	if from == to || len(objs) == 0 {
+		return objs, nil
+	}
 	if from.ToStorage != nil {
-		if obj, err = from.ToStorage(obj); err != nil {
-			return nil, err
+		stored := make([]registry.Object, len(objs))
+		for i, obj := range objs {
+			var err error
+			if stored[i], err = from.ToStorage(ctx, obj); err != nil {
+				return nil, conversionFault(from, to, err)
+			}
 		}
+		objs = stored
 	}
 	if to.FromStorage != nil {
-		if obj, err = to.FromStorage(obj); err != nil {
-			return nil, err
+		count := len(objs)
+		var err error
+		if objs, err = to.FromStorage(ctx, objs); err != nil {
+			return nil, conversionFault(from, to, err)
+		}
+		if len(objs) != count {
+			return nil, conversionFault(from, to, fmt.Errorf("%d objects were given, %d came back", count, len(objs)))
 		}
 	}
-	obj.GetObjectKind().SetGroupVersionKind(to.GVK)
-	return obj, nil
+	for _, obj := range objs {
+		obj.GetObjectKind().SetGroupVersionKind(to.GVK)
+	}
+	return objs, nil
+}
+
+func conversionFault(from, to *registry.Kind, err error) error {
+	return fmt.Errorf("convert %s from %s to %s: %w", from.GVR().GroupResource(), from.GVK.Version, to.GVK.Version, err)
 }

@@ -31,9 +31,12 @@ type Patch struct {
 	Warn func([]error)
 }
 
-// Types are the patch types by media type, in the order error messages name them.
-var Types = []string{
-	string(types.JSONPatchType), string(types.MergePatchType), string(types.StrategicMergePatchType), string(types.ApplyYAMLPatchType),
+// Types are the patch types by media type, in the order error messages name them. Untyped objects have no tags that a strategic merge could go by.
+func Types(untyped bool) []string {
+	if untyped {
+		return []string{string(types.JSONPatchType), string(types.MergePatchType), string(types.ApplyYAMLPatchType)}
+	}
+	return []string{string(types.JSONPatchType), string(types.MergePatchType), string(types.StrategicMergePatchType), string(types.ApplyYAMLPatchType)}
 }
 
 // Change applies the patch to current and fills the result into into, an empty object of the same type. Errors are status errors.
@@ -58,14 +61,19 @@ func (p Patch) changeJSON(current, into runtime.Object) error {
 	if err != nil {
 		return err
 	}
+	var target any = into
+	if u, ok := into.(*unstructured.Unstructured); ok {
+		u.Object = nil
+		target = &u.Object
+	}
 	if p.Strict {
-		more, err := kjson.UnmarshalStrict(patched, into)
+		more, err := kjson.UnmarshalStrict(patched, target)
 		if err != nil {
 			return invalidPatch(string(patched), err)
 		}
 		return p.report(append(faults, more...), string(patched))
 	}
-	if err := kjson.UnmarshalCaseSensitivePreserveInts(patched, into); err != nil {
+	if err := kjson.UnmarshalCaseSensitivePreserveInts(patched, target); err != nil {
 		return invalidPatch(string(patched), err)
 	}
 	return nil
@@ -162,6 +170,9 @@ func (p Patch) report(faults []error, document string) error {
 	}
 	return invalidPatch(document, runtime.NewStrictDecodingError(faults))
 }
+
+// Report treats faults of the patched object as those that decoding finds.
+func (p Patch) Report(faults []error) error { return p.report(faults, string(p.Data)) }
 
 func invalidPatch(document string, err error) error {
 	return apierrors.NewInvalid(schema.GroupKind{}, "", field.ErrorList{field.Invalid(field.NewPath("patch"), document, err.Error())})

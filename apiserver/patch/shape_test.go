@@ -204,7 +204,7 @@ func compareChanges(t testing.TB, f *Fields, kind *registry.Kind, seed int64) (s
 // TestChanges holds the memo of updates against the library.
 func TestChanges(t *testing.T) {
 	table := kinds.All()
-	f := NewFields(table, openapi.TypeConverter)
+	f := NewFields(registry.New(table), openapi.TypeConverter)
 	for _, kind := range table.Kinds() {
 		t.Run(kind.GVK.String(), func(t *testing.T) {
 			same := 0
@@ -220,7 +220,7 @@ func TestChanges(t *testing.T) {
 
 func FuzzChanges(f *testing.F) {
 	table := kinds.All()
-	fields := NewFields(table, openapi.TypeConverter)
+	fields := NewFields(registry.New(table), openapi.TypeConverter)
 	for i := range table.Kinds() {
 		f.Add(i, int64(i))
 	}
@@ -233,7 +233,7 @@ func FuzzChanges(f *testing.F) {
 // TestChangeKeepsTimes: an entry that a write did not touch keeps its time, and one that it did gets a new one.
 func TestChangeKeepsTimes(t *testing.T) {
 	table := kinds.All()
-	f := NewFields(table, openapi.TypeConverter)
+	f := NewFields(registry.New(table), openapi.TypeConverter)
 	kind := table.ByKind(corev1.SchemeGroupVersion.WithKind("Pod"))
 	for _, name := range []string{"first", "second"} { // learnt, then remembered
 		live := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, UID: "u", Labels: map[string]string{"a": name}}}
@@ -264,7 +264,7 @@ func TestChangeKeepsTimes(t *testing.T) {
 // TestShapes holds the shapes against the library: objects of equal shape must have equal records.
 func TestShapes(t *testing.T) {
 	table := kinds.All()
-	f := NewFields(table, openapi.TypeConverter)
+	f := NewFields(registry.New(table), openapi.TypeConverter)
 	for _, kind := range table.Kinds() {
 		t.Run(kind.GVK.String(), func(t *testing.T) {
 			same := 0
@@ -280,7 +280,7 @@ func TestShapes(t *testing.T) {
 
 func FuzzShapes(f *testing.F) {
 	table := kinds.All()
-	fields := NewFields(table, openapi.TypeConverter)
+	fields := NewFields(registry.New(table), openapi.TypeConverter)
 	for i := range table.Kinds() {
 		f.Add(i, int64(i))
 	}
@@ -293,7 +293,7 @@ func FuzzShapes(f *testing.F) {
 // TestShapeHits: pods of one template are one shape, and get the record that the library would make.
 func TestShapeHits(t *testing.T) {
 	table := kinds.All()
-	f := NewFields(table, openapi.TypeConverter)
+	f := NewFields(registry.New(table), openapi.TypeConverter)
 	kind := table.ByKind(corev1.SchemeGroupVersion.WithKind("Pod"))
 	pod := func(name, image string) *corev1.Pod {
 		p := &corev1.Pod{
@@ -321,7 +321,7 @@ func TestShapeHits(t *testing.T) {
 
 func BenchmarkShape(b *testing.B) {
 	table := kinds.All()
-	f := NewFields(table, openapi.TypeConverter)
+	f := NewFields(registry.New(table), openapi.TypeConverter)
 	kind := table.ByKind(corev1.SchemeGroupVersion.WithKind("Pod"))
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "a", Labels: map[string]string{"app": "web"}},
 		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "i"}}}}
@@ -337,7 +337,7 @@ func BenchmarkShape(b *testing.B) {
 
 func BenchmarkChange(b *testing.B) {
 	table := kinds.All()
-	f := NewFields(table, openapi.TypeConverter)
+	f := NewFields(registry.New(table), openapi.TypeConverter)
 	kind := table.ByKind(corev1.SchemeGroupVersion.WithKind("Pod"))
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "a", UID: "u", Labels: map[string]string{"app": "web"}},
 		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "i"}}}}

@@ -1,15 +1,19 @@
 // Package registry is the vocabulary of kinds: what a row of the table says (Kind, Subresource), what every stored object is (Object),
-// and the look-ups over all rows (Snapshot). Everything that serves the API stands on it. It is not the table itself, which is in package
-// kinds, and has no kind of its own. Start with Kind.
+// the rows of one moment (Snapshot), and what the server serves as time goes by (Registry). Everything that serves the API stands on it. It
+// is not the table itself, which is in package kinds, and has no kind of its own. Start with Kind, then Registry and Follower.
 package registry
 
 import (
+	"context"
+	"net/http"
 	"net/url"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
@@ -19,7 +23,17 @@ type Object interface {
 	runtime.Object
 }
 
-// Kind is one row of the table: one served version of one resource.
+// Storage says where the objects of a kind are.
+type Storage int
+
+// The places.
+const (
+	Stored  Storage = iota // in the store, and from there in the cache
+	Virtual                // nowhere: a create is a question, and Answer answers it
+	Proxied                // in another server, to which Proxy hands the whole request
+)
+
+// Kind is one row of the table: one served version of one resource. A row that is part of a Snapshot is not changed any more.
 type Kind struct {
 	GVK        schema.GroupVersionKind
 	Resource   string   // lower-case plural, "pods"
@@ -29,17 +43,40 @@ type Kind struct {
 	Namespaced bool
 	Verbs      []string // nil: all of get list watch create update patch delete deletecollection
 
-	// New and NewList make empty objects of this version.
+	// Storage is where objects are; zero: in the store. Only stored kinds have the fields from StoragePrefix on that speak of storing,
+	// updating and deleting.
+	Storage Storage
+	// Answer answers a create of a virtual kind, which is validated first. What it returns is the caller's; user is who asks.
+	Answer func(ctx context.Context, user authenticationv1.UserInfo, obj Object) (Object, error)
+	// Proxy serves every request for a proxied kind that was authorised.
+	Proxy http.Handler
+
+	// Untyped marks a kind without a Go type: New makes an *unstructured.Unstructured, and JSON and YAML are its only forms.
+	Untyped bool
+	// Prune drops the fields that the kind does not know from what a client sent, in place, and returns their paths. Nil: decoding
+	// finds them, or, if Untyped, every field is known.
+	Prune func(Object) []string
+
+	// Types is the schema's view of an untyped kind's objects, for the record of fields. Nil: what they look like decides.
+	Types func() (managedfields.TypeConverter, error)
+
+	// New and NewList make empty objects of this version. If Untyped, their apiVersion and kind are set.
 	New     func() Object
 	NewList func() runtime.Object
 
 	// StoragePrefix is the part of the key after /registry/, as upstream lays it out ("pods", "services/specs", "minions").
 	StoragePrefix string
 	// StorageVersion is the version objects are stored as; zero: GVK itself. Another served version of the same
-	// resource has the same StoragePrefix and converts with ToStorage and FromStorage.
+	// resource has the same StoragePrefix and converts with ToStorage and FromStorage, which may fail and may be slow. FromStorage is
+	// given all objects of an answer at once and returns as many, in their order. Neither changes what it is given.
 	StorageVersion schema.GroupVersionKind
-	ToStorage      func(Object) (Object, error)
-	FromStorage    func(Object) (Object, error)
+	ToStorage      func(ctx context.Context, obj Object) (Object, error)
+	FromStorage    func(ctx context.Context, objs []Object) ([]Object, error)
+
+	// CreateOnUpdate lets an update of what is not there create it.
+	CreateOnUpdate bool
+	// AnswerDeleted answers a delete that removed the object with the object, not with a status.
+	AnswerDeleted bool
 
 	// Default fills absent fields in place, as upstream's defaulting does. Idempotent.
 	Default func(Object)
@@ -91,12 +128,37 @@ type Subresource struct {
 	PrepareUpdate  func(obj, old Object)
 	ValidateUpdate func(obj, old Object) field.ErrorList
 
-	// Connect marks streams (log, exec, attach, portforward, proxy) that the tunnel carries to the node.
-	Connect bool
+	// Action is what posting to the subresource does, where that is more than a change of the parent.
+	Action Action
+	// Stream is set for what is carried to the node, or to a pod, as it is. Such a request lasts for as long as both sides like.
+	Stream Stream
 	// Options makes the object by which admission sees a stream, from its query and the path after its name. Nil: the stream only reads (a log), and
 	// admission is not asked.
 	Options func(query url.Values, path string) runtime.Object
 }
+
+// Action names what posting to a subresource does.
+type Action string
+
+// The actions. The server has a function for each.
+const (
+	Evict      Action = "evict"
+	IssueToken Action = "issue a token"
+)
+
+// Stream names what is carried between a client and a node, or what runs there.
+type Stream string
+
+// The streams. The server has a way to find the node for each.
+const (
+	Log          Stream = "log"
+	Exec         Stream = "exec"
+	Attach       Stream = "attach"
+	PortForward  Stream = "portforward"
+	NodeProxy    Stream = "node proxy"
+	PodProxy     Stream = "pod proxy"
+	ServiceProxy Stream = "service proxy"
+)
 
 // GVR names the resource of the row.
 func (k *Kind) GVR() schema.GroupVersionResource {

@@ -3,6 +3,8 @@ package rest
 import (
 	"bufio"
 	"bytes"
+	"context"
+	"fmt"
 	"math/bits"
 	"strconv"
 
@@ -13,6 +15,7 @@ import (
 
 	"github.com/cuppa-project/cuppa/apiserver/cache"
 	"github.com/cuppa-project/cuppa/apiserver/codec"
+	"github.com/cuppa-project/cuppa/apiserver/registry"
 )
 
 // protoBody is an item's protobuf form: bytes, and how many more its resource version takes.
@@ -23,19 +26,53 @@ type protoBody struct {
 
 func (b protoBody) size() int { return len(b.raw) + b.extra }
 
-// proto returns the entry's stored body, or for another version than the stored one a body made for it.
-func (r *row) proto(e cache.Entry) (protoBody, error) {
+// shown is an item of a list in the row's version: what is stored or, for another version, the object that was made of it.
+type shown struct {
+	entry cache.Entry
+	obj   registry.Object // nil: the entry itself
+}
+
+// items are the objects of a list as the row's version shows them, converted together where that is needed.
+func (r *row) items(ctx context.Context, l *listing) ([]shown, error) {
+	out := make([]shown, len(l.entries))
 	if r.kind == r.stored {
-		if body, ok := codec.Body(e.Stored()); ok {
-			return protoBody{body, 4 + digits(e.Revision())}, nil
+		for i, e := range l.entries {
+			out[i].entry = e
 		}
+		return out, nil
 	}
-	obj, err := r.view(e)
-	if err != nil {
-		return protoBody{}, err
+	entries, objs, err := r.views(ctx, l.entries)
+	for i, obj := range objs {
+		out[i] = shown{entries[i], obj}
+	}
+	return out[:len(objs)], err
+}
+
+// proto returns the stored body, or for another version than the stored one a body made for it.
+func (s shown) proto() (protoBody, error) {
+	obj := s.obj
+	if obj == nil {
+		if body, ok := codec.Body(s.entry.Stored()); ok {
+			return protoBody{body, 4 + digits(s.entry.Revision())}, nil
+		}
+		if obj = s.entry.Object(); obj == nil {
+			return protoBody{}, fmt.Errorf("object %q cannot be decoded", s.entry.Key())
+		}
 	}
 	body, err := codec.MarshalProto(obj)
 	return protoBody{raw: body}, err
+}
+
+// document is the finished JSON without the newline; nil if there is none.
+func (s shown) document() []byte {
+	if s.obj == nil {
+		return bytes.TrimSuffix(s.entry.JSON(), []byte("\n"))
+	}
+	doc, err := codec.Encode(s.obj, codec.JSON)
+	if err != nil {
+		return nil
+	}
+	return bytes.TrimSuffix(doc, []byte("\n"))
 }
 
 // writeItem writes one item of a list, with its resource version if the body lacks it. scratch is room to work in.
@@ -61,22 +98,6 @@ func digits(v int64) int {
 		n++
 	}
 	return n
-}
-
-// document is the entry's finished JSON without the newline.
-func (r *row) document(e cache.Entry) []byte {
-	if r.kind == r.stored {
-		return bytes.TrimSuffix(e.JSON(), []byte("\n"))
-	}
-	obj, err := r.view(e)
-	if err != nil {
-		return nil
-	}
-	doc, err := codec.Encode(obj, codec.JSON)
-	if err != nil {
-		return nil
-	}
-	return bytes.TrimSuffix(doc, []byte("\n"))
 }
 
 func (r *row) listKind() schema.GroupVersionKind {

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"strconv"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/rand"
 	"k8s.io/apimachinery/pkg/util/uuid"
 
 	"github.com/cuppa-project/cuppa/apiserver/admission"
+	"github.com/cuppa-project/cuppa/apiserver/authn"
 	"github.com/cuppa-project/cuppa/apiserver/registry"
 	"github.com/cuppa-project/cuppa/internal/errkind"
 )
@@ -26,8 +28,14 @@ const (
 
 // Create stores a new object. It takes obj over: the caller does not touch it any more.
 func (s *Service) Create(ctx context.Context, c *Call, obj registry.Object) (*Result, error) {
+	if err := s.begin(c); err != nil {
+		return nil, err
+	}
 	if err := setNamespace(c, obj); err != nil {
 		return nil, err
+	}
+	if c.Kind.Storage == registry.Virtual {
+		return s.ask(ctx, c, obj)
 	}
 	if obj.GetResourceVersion() != "" {
 		return nil, errors.New("resourceVersion should not be set on objects to be created")
@@ -41,6 +49,45 @@ func (s *Service) Create(ctx context.Context, c *Call, obj registry.Object) (*Re
 		return nil, err
 	}
 	return s.createManaged(ctx, c, obj)
+}
+
+// ask answers the create of a virtual kind. Nothing is stored, so a dry run is no different.
+func (s *Service) ask(ctx context.Context, c *Call, obj registry.Object) (*Result, error) {
+	if c.Kind.Default != nil {
+		c.Kind.Default(obj)
+	}
+	req := &admission.Request{
+		Operation: admission.Create, Kind: c.Kind, Namespace: c.Namespace, Name: obj.GetName(),
+		Object: obj, User: c.User, DryRun: true, Warn: c.Warn,
+	}
+	if err := s.Admission.Mutate(ctx, req); err != nil {
+		return nil, err
+	}
+	if c.Kind.ValidateCreate != nil {
+		if faults := c.Kind.ValidateCreate(req.Object); len(faults) > 0 {
+			return nil, apierrors.NewInvalid(c.Kind.GVK.GroupKind(), req.Object.GetName(), faults)
+		}
+	}
+	if err := s.Admission.Validate(ctx, req); err != nil {
+		return nil, err
+	}
+	answer, err := c.Kind.Answer(ctx, userInfo(c.User), req.Object)
+	if err != nil {
+		return nil, err
+	}
+	answer.GetObjectKind().SetGroupVersionKind(c.Kind.GVK)
+	return &Result{Object: answer, Created: true}, nil
+}
+
+func userInfo(u authn.User) authenticationv1.UserInfo {
+	info := authenticationv1.UserInfo{Username: u.Name, UID: u.UID, Groups: u.Groups}
+	for key, values := range u.Extra {
+		if info.Extra == nil {
+			info.Extra = map[string]authenticationv1.ExtraValue{}
+		}
+		info.Extra[key] = values
+	}
+	return info
 }
 
 func generateName(base string) string {
@@ -114,7 +161,7 @@ func (s *Service) admitCreate(ctx context.Context, c *Call, req *admission.Reque
 
 func (s *Service) storeNew(ctx context.Context, c *Call, obj registry.Object) (*Result, error) {
 	r := s.row(c)
-	value, stored, err := r.encode(obj)
+	value, stored, err := r.encode(ctx, obj)
 	if err != nil {
 		return nil, err
 	}

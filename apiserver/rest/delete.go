@@ -22,6 +22,9 @@ type Deletion struct {
 
 // Delete removes the object, or marks it as being deleted when something still holds it.
 func (s *Service) Delete(ctx context.Context, c *Call, opts metav1.DeleteOptions) (*Deletion, error) {
+	if err := s.begin(c); err != nil {
+		return nil, err
+	}
 	now, err := s.present(ctx, c, false)
 	if err != nil {
 		return nil, err

@@ -20,6 +20,9 @@ const notReachedAfter = 3 * time.Second
 
 // Get reads one object, as fresh as a quorum read when version is empty, and not older than it otherwise.
 func (s *Service) Get(ctx context.Context, c *Call, version string) (*Result, error) {
+	if err := s.begin(c); err != nil {
+		return nil, err
+	}
 	if err := s.reach(ctx, s.row(c), version); err != nil {
 		return nil, err
 	}
@@ -27,11 +30,11 @@ func (s *Service) Get(ctx context.Context, c *Call, version string) (*Result, er
 	if !ok {
 		return nil, apierrors.NewNotFound(s.row(c).gr, c.Name)
 	}
-	return s.fromEntry(s.row(c), entry)
+	return s.fromEntry(ctx, s.row(c), entry)
 }
 
-func (s *Service) fromEntry(r *row, entry cache.Entry) (*Result, error) {
-	obj, err := r.view(entry)
+func (s *Service) fromEntry(ctx context.Context, r *row, entry cache.Entry) (*Result, error) {
+	obj, err := r.view(ctx, entry)
 	if err != nil {
 		return nil, err
 	}
@@ -44,7 +47,7 @@ func (s *Service) fromEntry(r *row, entry cache.Entry) (*Result, error) {
 
 // Live reads past memory's age: as fresh as a quorum read.
 func (s *Service) Live(ctx context.Context, resource schema.GroupVersionResource, namespace, name string) (registry.Object, error) {
-	kind := s.Table.ByResource(resource)
+	kind := s.Registry.Current().ByResource(resource)
 	if kind == nil {
 		return nil, apierrors.NewNotFound(resource.GroupResource(), name)
 	}

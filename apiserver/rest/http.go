@@ -56,7 +56,7 @@ func (s *Service) Serve(w http.ResponseWriter, req *http.Request, c *Call) {
 			w.Header().Add("Warning", header)
 		}
 	}
-	if c.Sub != nil && c.Sub.Connect {
+	if c.Sub != nil && c.Sub.Stream != "" {
 		if s.Connect == nil {
 			WriteError(w, req, apierrors.NewServiceUnavailable("this server has no way to its nodes"))
 			return
@@ -68,6 +68,10 @@ func (s *Service) Serve(w http.ResponseWriter, req *http.Request, c *Call) {
 			}
 		}
 		s.Connect(w, req, c)
+		return
+	}
+	if err := s.begin(c); err != nil {
+		WriteError(w, req, err)
 		return
 	}
 	handle := s.verbs[c.Verb]
@@ -112,7 +116,7 @@ func manager(given, agent string) string {
 }
 
 func (s *Service) serveGet(w http.ResponseWriter, req *http.Request, c *Call) {
-	if _, err := negotiate(req, false); err != nil {
+	if _, err := negotiate(req, c.Kind, false); err != nil {
 		WriteError(w, req, err)
 		return
 	}
@@ -149,7 +153,7 @@ func (s *Service) writeShown(w http.ResponseWriter, req *http.Request, code int,
 }
 
 func (s *Service) serveList(w http.ResponseWriter, req *http.Request, c *Call) {
-	media, err := negotiate(req, true)
+	media, err := negotiate(req, c.Kind, true)
 	if err != nil {
 		WriteError(w, req, err)
 		return
@@ -255,8 +259,8 @@ func (c *Call) body() (runtime.Object, schema.GroupVersionKind) {
 
 func (s *Service) servePatch(w http.ResponseWriter, req *http.Request, c *Call) {
 	media, _, _ := strings.Cut(req.Header.Get("Content-Type"), ";")
-	if !slices.Contains(patch.Types, media) {
-		WriteError(w, req, unsupportedMedia(strings.Join(patch.Types, ", ")))
+	if known := patch.Types(c.Kind.Untyped); !slices.Contains(known, media) {
+		WriteError(w, req, unsupportedMedia(strings.Join(known, ", ")))
 		return
 	}
 	data, err := read(req)
@@ -346,8 +350,8 @@ func tooLargeBody(req *http.Request) error {
 // readBody decodes the body into obj.
 func (s *Service) readBody(req *http.Request, c *Call, gvk schema.GroupVersionKind, obj runtime.Object) error {
 	format, ok := codec.ParseContentType(req.Header.Get("Content-Type"))
-	if !ok {
-		return unsupportedMedia(codec.Accepted())
+	if !ok || c.Kind.Untyped && format == codec.Protobuf && gvk == c.Kind.GVK {
+		return unsupportedMedia(codec.Accepted(!c.Kind.Untyped))
 	}
 	body, err := read(req)
 	if err != nil {
@@ -357,6 +361,9 @@ func (s *Service) readBody(req *http.Request, c *Call, gvk schema.GroupVersionKi
 	if err == nil && decoded.GVK.GroupVersion() != gvk.GroupVersion() {
 		return apierrors.NewBadRequest(fmt.Sprintf("the API version in the data (%s) does not match the expected API version (%s)",
 			decoded.GVK.GroupVersion(), gvk.GroupVersion()))
+	}
+	if err == nil {
+		decoded.Strict = append(decoded.Strict, c.prune(obj)...)
 	}
 	if err == nil && len(decoded.Strict) > 0 {
 		if c.Strictness == metav1.FieldValidationWarn {
@@ -372,6 +379,21 @@ func (s *Service) readBody(req *http.Request, c *Call, gvk schema.GroupVersionKi
 		return apierrors.NewBadRequest(fmt.Sprintf("%s in version %q cannot be handled as a %s: %v", decoded.GVK.Kind, decoded.GVK.Version, gvk.Kind, err))
 	}
 	return apierrors.NewBadRequest(fmt.Sprintf("the object provided is unrecognized (must be of type %s): %v (%s)", gvk.Kind, err, summary(body)))
+}
+
+// prune drops what the kind does not know, and returns the faults that are to be reported.
+func (c *Call) prune(obj runtime.Object) []error {
+	typed, ok := obj.(registry.Object)
+	if !ok || c.Kind.Prune == nil || obj.GetObjectKind().GroupVersionKind() != c.Kind.GVK {
+		return nil
+	}
+	var faults []error
+	for _, path := range c.Kind.Prune(typed) {
+		if c.Strictness != metav1.FieldValidationIgnore {
+			faults = append(faults, fmt.Errorf("unknown field %q", path))
+		}
+	}
+	return faults
 }
 
 // summaryLimit is how much of a body that makes no sense an error quotes.
@@ -412,7 +434,7 @@ func (s *Service) deleteOptions(req *http.Request, c *Call) (metav1.DeleteOption
 func decodeDeleteOptions(req *http.Request, body []byte, options *metav1.DeleteOptions) error {
 	format, ok := codec.ParseContentType(req.Header.Get("Content-Type"))
 	if !ok {
-		return unsupportedMedia(codec.Accepted())
+		return unsupportedMedia(codec.Accepted(true))
 	}
 	// Old clients send the options in the resource's own group and version.
 	expected := schema.GroupVersionKind{Version: "v1", Kind: "DeleteOptions"}
@@ -420,14 +442,6 @@ func decodeDeleteOptions(req *http.Request, body []byte, options *metav1.DeleteO
 		return apierrors.NewBadRequest(err.Error())
 	}
 	return nil
-}
-
-// returnsObject names the resources whose deletion answers with the object rather than with a status.
-func returnsObject(kind *registry.Kind) bool {
-	if kind.GVK.Group != "" {
-		return false
-	}
-	return slices.Contains([]string{"pods", "services", "serviceaccounts", "namespaces"}, kind.Resource)
 }
 
 func (s *Service) serveDelete(w http.ResponseWriter, req *http.Request, c *Call) {
@@ -445,7 +459,7 @@ func (s *Service) serveDelete(w http.ResponseWriter, req *http.Request, c *Call)
 	if orphans := wantsOrphans(options); !outcome.Gone && orphans != nil && !*orphans {
 		code = http.StatusAccepted
 	}
-	if !outcome.Gone || returnsObject(c.Kind) {
+	if !outcome.Gone || c.Kind.AnswerDeleted {
 		s.writeResult(w, req, c, code, outcome.Result)
 		return
 	}
@@ -456,7 +470,7 @@ func (s *Service) serveDelete(w http.ResponseWriter, req *http.Request, c *Call)
 }
 
 func (s *Service) serveDeleteCollection(w http.ResponseWriter, req *http.Request, c *Call) {
-	media, err := negotiate(req, true)
+	media, err := negotiate(req, c.Kind, true)
 	if err != nil {
 		WriteError(w, req, err)
 		return

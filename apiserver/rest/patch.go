@@ -17,6 +17,9 @@ import (
 
 // Patch changes the object as p says. An apply creates it when it is not there.
 func (s *Service) Patch(ctx context.Context, c *Call, p patch.Patch, force bool) (*Result, error) {
+	if err := s.begin(c); err != nil {
+		return nil, err
+	}
 	if p.Type == types.ApplyYAMLPatchType {
 		return s.apply(ctx, c, p, force)
 	}
@@ -30,6 +33,9 @@ func (s *Service) Patch(ctx context.Context, c *Call, p patch.Patch, force bool)
 			return nil, false, err
 		}
 		codec.SetKind(obj, c.Kind.GVK)
+		if err := p.Report(c.prune(obj)); err != nil {
+			return nil, false, err
+		}
 		if c.Kind.Default != nil {
 			c.Kind.Default(obj)
 		}
@@ -64,6 +70,11 @@ func (s *Service) apply(ctx context.Context, c *Call, p patch.Patch, force bool)
 	config, err := p.Configuration()
 	if err != nil {
 		return nil, err
+	}
+	if c.Kind.Untyped && c.Sub == nil {
+		if err := p.Report(c.prune(config)); err != nil {
+			return nil, err
+		}
 	}
 	merge := func(live registry.Object) (registry.Object, error) {
 		// The library keeps parts of what it is given, and a retry must start from the client's words.

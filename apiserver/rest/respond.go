@@ -2,6 +2,7 @@ package rest
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -14,12 +15,15 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/cuppa-project/cuppa/apiserver/codec"
+	"github.com/cuppa-project/cuppa/apiserver/registry"
 )
 
 // negotiate chooses the form of the answer. list says whether a collection is asked for.
-func negotiate(req *http.Request, list bool) (codec.Media, error) {
+func negotiate(req *http.Request, kind *registry.Kind, list bool) (codec.Media, error) {
 	media, ok := codec.Negotiate(req.Header.Get("Accept"), func(m codec.Media) bool {
 		switch m.As {
+		case codec.AsObject:
+			return !kind.Untyped || m.Format != codec.Protobuf
 		case codec.AsTable:
 			return m.Format != codec.Protobuf
 		case codec.AsPartial:
@@ -30,7 +34,7 @@ func negotiate(req *http.Request, list bool) (codec.Media, error) {
 		return true
 	})
 	if !ok {
-		return media, notAcceptable("only the following media types are accepted: " + codec.Accepted())
+		return media, notAcceptable("only the following media types are accepted: " + codec.Accepted(!kind.Untyped))
 	}
 	return media, nil
 }
@@ -98,7 +102,7 @@ func tableOptions(query url.Values) (metav1.TableOptions, error) {
 
 // writeResult answers with one object in the negotiated form.
 func (s *Service) writeResult(w http.ResponseWriter, req *http.Request, c *Call, code int, result *Result) {
-	media, err := negotiate(req, false)
+	media, err := negotiate(req, c.Kind, false)
 	if err != nil {
 		WriteError(w, req, err)
 		return
@@ -154,16 +158,16 @@ func (s *Service) writeList(w http.ResponseWriter, req *http.Request, c *Call, m
 	case media.As == codec.AsTable:
 		var options metav1.TableOptions
 		if options, err = tableOptions(req.URL.Query()); err == nil {
-			obj, err = s.tableOf(r, l, media, options)
+			obj, err = s.tableOf(req.Context(), r, l, media, options)
 		}
 	case media.As == codec.AsPartials:
-		obj, err = s.partialsOf(r, l, media)
+		obj, err = s.partialsOf(req.Context(), r, l, media)
 	case media.Format == codec.Protobuf:
-		err = s.streamProto(w, r, l)
+		err = s.streamProto(req.Context(), w, r, l)
 	case media.Format == codec.JSON:
-		err = s.streamJSON(w, r, l)
+		err = s.streamJSON(req.Context(), w, r, l)
 	default:
-		obj, err = s.listObject(r, l)
+		obj, err = s.listObject(req.Context(), r, l)
 	}
 	switch {
 	case err != nil:
@@ -174,14 +178,14 @@ func (s *Service) writeList(w http.ResponseWriter, req *http.Request, c *Call, m
 }
 
 // listObject builds the typed list, for the forms that are rare.
-func (s *Service) listObject(r *row, l *listing) (runtime.Object, error) {
+func (s *Service) listObject(ctx context.Context, r *row, l *listing) (runtime.Object, error) {
 	list := r.kind.NewList()
-	items := make([]runtime.Object, 0, len(l.entries))
-	for _, e := range l.entries {
-		obj, err := r.view(e)
-		if err != nil {
-			return nil, err
-		}
+	_, objs, err := r.views(ctx, l.entries)
+	if err != nil {
+		return nil, err
+	}
+	items := make([]runtime.Object, 0, len(objs))
+	for _, obj := range objs {
 		items = append(items, obj)
 	}
 	return fillList(r, list, items, l.meta)
@@ -190,16 +194,20 @@ func (s *Service) listObject(r *row, l *listing) (runtime.Object, error) {
 // bufferSize holds the pieces of a list together until they are worth a write.
 const bufferSize = 64 << 10
 
-func (s *Service) streamProto(w http.ResponseWriter, r *row, l *listing) error {
+func (s *Service) streamProto(ctx context.Context, w http.ResponseWriter, r *row, l *listing) error {
 	meta, err := l.meta.Marshal()
 	if err != nil {
 		return err
 	}
+	items, err := r.items(ctx, l)
+	if err != nil {
+		return err
+	}
 	head := codec.AppendBytes(nil, 1, meta)
-	bodies := make([]protoBody, len(l.entries))
+	bodies := make([]protoBody, len(items))
 	size := len(head)
-	for i, e := range l.entries {
-		body, err := r.proto(e)
+	for i, item := range items {
+		body, err := item.proto()
 		if err != nil {
 			return err
 		}
@@ -214,8 +222,8 @@ func (s *Service) streamProto(w http.ResponseWriter, r *row, l *listing) error {
 	_, _ = out.Write(codec.WrapHead(r.listKind(), size))
 	_, _ = out.Write(head)
 	var scratch []byte
-	for i, e := range l.entries {
-		scratch = writeItem(out, scratch, bodies[i], e.Revision())
+	for i, item := range items {
+		scratch = writeItem(out, scratch, bodies[i], item.entry.Revision())
 	}
 	_, _ = out.Write(codec.WrapTail())
 	_ = out.Flush()
@@ -223,8 +231,12 @@ func (s *Service) streamProto(w http.ResponseWriter, r *row, l *listing) error {
 }
 
 // streamJSON writes the list around the ready documents of its items, without their kind, as the list says it for all.
-func (s *Service) streamJSON(w http.ResponseWriter, r *row, l *listing) error {
+func (s *Service) streamJSON(ctx context.Context, w http.ResponseWriter, r *row, l *listing) error {
 	meta, err := json.Marshal(l.meta)
+	if err != nil {
+		return err
+	}
+	items, err := r.items(ctx, l)
 	if err != nil {
 		return err
 	}
@@ -240,8 +252,8 @@ func (s *Service) streamJSON(w http.ResponseWriter, r *row, l *listing) error {
 	_, _ = io.WriteString(out, `,"items":[`)
 	skip := `{"kind":"` + r.kind.GVK.Kind + `","apiVersion":"` + r.kind.GVK.GroupVersion().String() + `",`
 	first := true
-	for _, e := range l.entries {
-		doc := r.document(e)
+	for _, item := range items {
+		doc := item.document()
 		if doc == nil {
 			continue // it cannot be decoded, which has been logged; the others are still of use
 		}

@@ -1,39 +1,33 @@
 // Package rest is what the API does: one file per verb, each a function of a Call, and its HTTP form beside it.
 //
-// Everything it does is derived from the table of kinds. It does not authenticate, authorise or route: a Call that arrives
+// Everything it does is derived from the rows of the registry, which it follows (rows.go). It does not authenticate, authorise or route: a Call that arrives
 // here may be done. The verbs are used by HTTP handlers and, without HTTP, by the loops of this process. Start with Service and
 // Call, then create.go.
 package rest
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"net/http"
-	"strconv"
+	"sync/atomic"
 	"time"
 
-	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/cuppa-project/cuppa/apiserver/admission"
 	"github.com/cuppa-project/cuppa/apiserver/authn"
 	"github.com/cuppa-project/cuppa/apiserver/cache"
-	"github.com/cuppa-project/cuppa/apiserver/codec"
 	"github.com/cuppa-project/cuppa/apiserver/patch"
 	"github.com/cuppa-project/cuppa/apiserver/registry"
 	"github.com/cuppa-project/cuppa/apiserver/storage"
 )
 
-// storageRoot begins every key of an object.
-const storageRoot = "/registry/"
-
 // Config is what a Service works with.
 type Config struct {
-	Table  *registry.Snapshot
-	Store  storage.Store
-	Cache  *cache.Cache // made with Resources of the same table
-	Fields *patch.Fields
+	Registry *registry.Registry
+	Store    storage.Store
+	Cache    *cache.Cache // made with Resources of what the registry serves
+	Fields   *patch.Fields
 	// Authorize says whether the call may also do another verb: what creates by updating or applying must be allowed to create.
 	// Nil: it may.
 	Authorize func(ctx context.Context, c *Call, verb string) error
@@ -53,152 +47,31 @@ type Service struct {
 	// Connect carries the streams of pods and nodes; set after New as well. Nil: they are refused.
 	Connect func(w http.ResponseWriter, req *http.Request, c *Call)
 
-	rows    map[*registry.Kind]*row
+	rows    atomic.Pointer[rows]
 	verbs   map[string]handler
-	posters map[string]poster
+	actions map[registry.Action]action
 }
 
-// row is a kind with where its objects lie.
-type row struct {
-	kind   *registry.Kind
-	stored *registry.Kind // the row of the storage version
-	table  *cache.Table
-	prefix string // "/registry/pods/"
-	gr     schema.GroupResource
-}
-
-// New returns a Service. Every resource of the table must be in the cache.
+// New returns a Service of what the registry serves now, whose stored kinds must all be in the cache. It becomes a follower of the registry.
 func New(config Config) (*Service, error) {
-	s := &Service{Config: config, rows: map[*registry.Kind]*row{}, verbs: verbs(), posters: posters()}
-	for _, kind := range config.Table.Kinds() {
-		stored := storageKind(config.Table, kind)
-		if stored == nil {
-			return nil, fmt.Errorf("kind %v: its storage version is not in the table", kind.GVK)
-		}
-		r := &row{
-			kind: kind, stored: stored, prefix: storageRoot + kind.StoragePrefix + "/",
-			gr:    kind.GVR().GroupResource(),
-			table: config.Cache.Table(kind.StoragePrefix),
-		}
-		if r.table == nil {
-			return nil, fmt.Errorf("kind %v: the cache does not know %q", kind.GVK, kind.StoragePrefix)
-		}
-		s.rows[kind] = r
+	s := &Service{Config: config, verbs: verbs(), actions: actions()}
+	present := config.Registry.Current()
+	if err := known(present); err != nil {
+		return nil, err
 	}
-	return s, nil
-}
-
-func storageKind(table *registry.Snapshot, kind *registry.Kind) *registry.Kind {
-	if kind.StorageVersion.Empty() {
-		return kind
-	}
-	return table.ByKind(kind.StorageVersion)
-}
-
-// Resources are the collections the cache must hold for the table, one for each storage prefix.
-func Resources(table *registry.Snapshot) []cache.Resource {
-	var out []cache.Resource
-	seen := map[string]bool{}
-	for _, kind := range table.Kinds() {
-		stored := storageKind(table, kind)
-		if stored == nil || seen[kind.StoragePrefix] {
-			continue
-		}
-		seen[kind.StoragePrefix] = true
-		out = append(out, resource(stored))
-	}
-	return out
-}
-
-func resource(kind *registry.Kind) cache.Resource {
-	r := cache.Resource{
-		Name:       kind.StoragePrefix,
-		Prefix:     storageRoot + kind.StoragePrefix + "/",
-		Decode:     func(stored []byte, revision int64) (cache.Object, error) { return decode(kind, stored, revision) },
-		DecodeMeta: func(stored []byte, revision int64) (cache.Object, error) { return decodeMeta(kind, stored, revision) },
-		ToJSON: func(e cache.Entry) ([]byte, error) {
-			obj := e.Object()
-			if obj == nil {
-				return nil, fmt.Errorf("object %s cannot be decoded", e.Key())
-			}
-			return codec.Encode(obj, codec.JSON)
-		},
-	}
-	if kind.Fields != nil {
-		r.Fields = func(obj cache.Object) fields.Set { return kind.Fields(obj) }
-	}
-	if codec.CanProto(kind.New()) {
-		r.AppendProto = func(dst []byte, e cache.Entry) []byte {
-			body, ok := codec.Body(e.Stored())
-			if !ok {
-				return dst
-			}
-			return codec.AppendRevised(dst, body, strconv.FormatInt(e.Revision(), 10))
+	tables := map[string]*cache.Table{}
+	for _, kind := range present.Kinds() {
+		if kind.Storage == registry.Stored {
+			tables[kind.StoragePrefix] = config.Cache.Table(kind.StoragePrefix)
 		}
 	}
-	return r
-}
-
-func decodeMeta(kind *registry.Kind, stored []byte, revision int64) (cache.Object, error) {
-	obj, err := codec.DecodeStoredMeta(stored)
+	first, err := rowsOf(present, tables, nil)
 	if err != nil {
 		return nil, err
 	}
-	codec.SetKind(obj, kind.GVK)
-	obj.SetResourceVersion(strconv.FormatInt(revision, 10))
-	return obj, nil
-}
-
-func decode(kind *registry.Kind, stored []byte, revision int64) (registry.Object, error) {
-	obj := kind.New()
-	if _, err := codec.DecodeStored(stored, obj); err != nil {
-		return nil, err
-	}
-	codec.SetKind(obj, kind.GVK)
-	obj.SetResourceVersion(strconv.FormatInt(revision, 10))
-	// Data written before a field had a default gets it now, as if it had always been there.
-	if kind.Default != nil {
-		kind.Default(obj)
-	}
-	return obj, nil
-}
-
-// key is where the object lies.
-func (r *row) key(namespace, name string) string { return r.prefix + cacheKey(namespace, name) }
-
-func cacheKey(namespace, name string) string {
-	if namespace == "" {
-		return name
-	}
-	return namespace + "/" + name
-}
-
-// view is the entry's object in the row's version. It is shared: read-only.
-func (r *row) view(e cache.Entry) (registry.Object, error) {
-	obj := e.Object()
-	if obj == nil {
-		return nil, fmt.Errorf("object %q of %s cannot be decoded", e.Key(), r.gr)
-	}
-	if r.kind == r.stored {
-		return obj, nil
-	}
-	return patch.Convert(r.stored, r.kind, obj)
-}
-
-// encode returns the stored form of obj, which must be in the row's version, and the object in the storage version.
-func (r *row) encode(obj registry.Object) ([]byte, registry.Object, error) {
-	stored := obj
-	if r.kind != r.stored {
-		var err error
-		if stored, err = patch.Convert(r.kind, r.stored, obj); err != nil {
-			return nil, nil, err
-		}
-	}
-	revision := stored.GetResourceVersion()
-	stored.SetResourceVersion("")
-	value, err := codec.EncodeStored(stored, r.stored.GVK)
-	stored.SetResourceVersion(revision)
-	return value, stored, err
+	s.rows.Store(&first)
+	config.Registry.Follow(s)
+	return s, nil
 }
 
 // Call is one request to do a verb.
@@ -217,6 +90,8 @@ type Call struct {
 
 	// admitted says that what was posted has passed admission, so that the change of the parent that follows from it need not.
 	admitted bool
+
+	row *row // found by begin
 }
 
 func (c *Call) subName() string {
@@ -236,20 +111,17 @@ type Result struct {
 	unwritten bool
 }
 
-func (s *Service) row(c *Call) *row { return s.rows[c.Kind] }
-
-// Get reads from memory without waiting: what admission and the doors for loops need. Nil: there is none.
+// Cached reads from memory without waiting: what admission and the doors for loops need. Nil: there is none.
 func (s *Service) Cached(resource schema.GroupVersionResource, namespace, name string) registry.Object {
-	kind := s.Table.ByResource(resource)
-	if kind == nil {
+	r := (*s.rows.Load())[s.Registry.Current().ByResource(resource)]
+	if r == nil || r.table == nil {
 		return nil
 	}
-	r := s.rows[kind]
 	entry, ok := r.table.Get(cacheKey(namespace, name))
 	if !ok {
 		return nil
 	}
-	obj, err := r.view(entry)
+	obj, err := r.view(context.Background(), entry) // built-in kinds, whose conversions need nothing
 	if err != nil {
 		return nil
 	}
@@ -261,29 +133,29 @@ func (s *Service) Each(ctx context.Context, resource schema.GroupVersionResource
 	if err := s.Fresh(ctx); err != nil {
 		return storeError(err)
 	}
-	return s.visit(resource, namespace, visit)
+	return s.visit(ctx, resource, namespace, visit)
 }
 
 // CachedList reads the objects of a namespace ("": of all) from memory without waiting, in key order. Objects that cannot be decoded are left out.
 func (s *Service) CachedList(resource schema.GroupVersionResource, namespace string) []registry.Object {
 	var out []registry.Object
-	_ = s.visit(resource, namespace, func(obj registry.Object) { out = append(out, obj) }) // what cannot be decoded is left out
+	_ = s.visit(context.Background(), resource, namespace, func(obj registry.Object) { out = append(out, obj) }) // what cannot be decoded is left out
 	return out
 }
 
 // visit calls f for every object in memory, and returns the fault of the last that cannot be decoded.
-func (s *Service) visit(resource schema.GroupVersionResource, namespace string, f func(registry.Object)) error {
-	kind := s.Table.ByResource(resource)
-	if kind == nil {
+func (s *Service) visit(ctx context.Context, resource schema.GroupVersionResource, namespace string, f func(registry.Object)) error {
+	r := (*s.rows.Load())[s.Registry.Current().ByResource(resource)]
+	if r == nil || r.table == nil {
 		return nil
 	}
-	r, prefix := s.rows[kind], ""
+	prefix := ""
 	if namespace != "" {
 		prefix = namespace + "/"
 	}
 	var fault error
 	r.table.Snapshot().Ascend(prefix, "", func(e cache.Entry) bool {
-		obj, err := r.view(e)
+		obj, err := r.view(ctx, e)
 		if err != nil {
 			fault = err
 			return true
@@ -300,9 +172,9 @@ func (s *Service) Fresh(ctx context.Context) error {
 	return err
 }
 
-// Rows returns the cache's table of a kind, for readers in this process.
+// Rows returns the cache's table of a kind, for readers in this process; nil if it is not served or not stored.
 func (s *Service) Rows(kind *registry.Kind) *cache.Table {
-	if r := s.rows[kind]; r != nil {
+	if r := (*s.rows.Load())[kind]; r != nil {
 		return r.table
 	}
 	return nil
@@ -316,7 +188,7 @@ type Lookup interface {
 // Count returns how many objects of each resource there are. A resource that several versions serve counts once.
 func (s *Service) Count() map[string]int {
 	out := map[string]int{}
-	for _, r := range s.rows {
+	for _, r := range *s.rows.Load() {
 		if r.kind == r.stored {
 			out[r.gr.String()] = r.table.Snapshot().Len()
 		}

@@ -21,29 +21,31 @@ import (
 	"github.com/cuppa-project/cuppa/internal/errkind"
 )
 
-// poster does what posting to a subresource means. The answer's kind is set.
-type poster func(s *Service, ctx context.Context, c *Call, body runtime.Object) (runtime.Object, error)
+// action does what posting to a subresource means. The answer's kind is set.
+type action func(s *Service, ctx context.Context, c *Call, body runtime.Object) (runtime.Object, error)
 
-// posters is the table of subresources that are posted to, by "resource/subresource". One with Into and without a row here is a
-// change of its parent.
-func posters() map[string]poster {
-	return map[string]poster{
-		"pods/eviction":         (*Service).evict,
-		"serviceaccounts/token": (*Service).token,
+// actions is the table of what rows name as a subresource's Action.
+func actions() map[registry.Action]action {
+	return map[registry.Action]action{
+		registry.Evict:      (*Service).evict,
+		registry.IssueToken: (*Service).token,
 	}
 }
 
 // Post creates through a subresource and returns the server's answer.
 func (s *Service) Post(ctx context.Context, c *Call, body runtime.Object) (runtime.Object, error) {
-	post := s.posters[c.Kind.Resource+"/"+c.Sub.Name]
-	if post == nil && c.Sub.Into == nil {
+	if err := s.begin(c); err != nil {
+		return nil, err
+	}
+	do := s.actions[c.Sub.Action]
+	if do == nil && c.Sub.Into == nil {
 		return nil, apierrors.NewMethodNotSupported(s.row(c).gr, "create")
 	}
 	if err := s.admitBody(ctx, c, admission.Create, body); err != nil {
 		return nil, err
 	}
-	if post != nil {
-		return post(s, ctx, c, body)
+	if do != nil {
+		return do(s, ctx, c, body)
 	}
 	call := *c
 	c, call.admitted = &call, true

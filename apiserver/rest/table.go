@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"context"
 	"encoding/json"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -62,16 +63,16 @@ func partial(obj registry.Object, version string) *metav1.PartialObjectMetadata 
 }
 
 // tableOf shows a list.
-func (s *Service) tableOf(r *row, l *listing, media codec.Media, options metav1.TableOptions) (runtime.Object, error) {
+func (s *Service) tableOf(ctx context.Context, r *row, l *listing, media codec.Media, options metav1.TableOptions) (runtime.Object, error) {
 	t := newTable(r.kind, media.Version, !options.NoHeaders)
 	t.ListMeta = l.meta
 	t.Rows = make([]metav1.TableRow, 0, len(l.entries))
-	for _, e := range l.entries {
-		obj, err := r.view(e)
-		if err != nil {
-			continue // reported where it was read; one bad object does not hide the others
-		}
-		row, err := tableRow(r.kind, obj, r.ready(e, options.IncludeObject), options.IncludeObject, media.Version)
+	entries, objs, err := r.views(ctx, l.entries)
+	if err != nil {
+		return nil, err
+	}
+	for i, obj := range objs {
+		row, err := tableRow(r.kind, obj, r.ready(entries[i], options.IncludeObject), options.IncludeObject, media.Version)
 		if err != nil {
 			return nil, err
 		}
@@ -89,14 +90,14 @@ func (r *row) ready(e cache.Entry, include metav1.IncludeObjectPolicy) []byte {
 }
 
 // partialsOf shows a list's metadata.
-func (s *Service) partialsOf(r *row, l *listing, media codec.Media) (runtime.Object, error) {
+func (s *Service) partialsOf(ctx context.Context, r *row, l *listing, media codec.Media) (runtime.Object, error) {
 	list := &metav1.PartialObjectMetadataList{ListMeta: l.meta, Items: make([]metav1.PartialObjectMetadata, 0, len(l.entries))}
 	codec.SetKind(list, media.Kind())
-	for _, e := range l.entries {
-		obj, err := r.view(e)
-		if err != nil {
-			continue
-		}
+	_, objs, err := r.views(ctx, l.entries)
+	if err != nil {
+		return nil, err
+	}
+	for _, obj := range objs {
 		list.Items = append(list.Items, *partial(obj, media.Version))
 	}
 	return list, nil

@@ -33,6 +33,9 @@ type change func(old registry.Object) (obj registry.Object, managed bool, err er
 
 // Update replaces the object, or the part of it that a subresource shows, by obj. Obj is not changed.
 func (s *Service) Update(ctx context.Context, c *Call, obj runtime.Object) (*Result, error) {
+	if err := s.begin(c); err != nil {
+		return nil, err
+	}
 	if meta, ok := obj.(metav1.Object); ok {
 		if err := checkName(c, meta); err != nil {
 			return nil, err
@@ -40,22 +43,13 @@ func (s *Service) Update(ctx context.Context, c *Call, obj runtime.Object) (*Res
 	}
 	result, err := s.replace(ctx, c, obj)
 	fresh, ok := obj.(registry.Object)
-	if !apierrors.IsNotFound(err) || !ok || c.Sub != nil || !createdByUpdate(c.Kind) || fresh.GetUID() != "" || fresh.GetResourceVersion() != "" {
+	if !apierrors.IsNotFound(err) || !ok || c.Sub != nil || !c.Kind.CreateOnUpdate || fresh.GetUID() != "" || fresh.GetResourceVersion() != "" {
 		return result, err
 	}
 	if err := s.mayCreate(ctx, c); err != nil {
 		return nil, err
 	}
 	return s.Create(ctx, c, fresh.DeepCopyObject().(registry.Object))
-}
-
-// createdByUpdate names the resources that come into being by an update of what is not there, as they always have.
-func createdByUpdate(kind *registry.Kind) bool {
-	switch kind.Resource {
-	case "events", "leases", "services":
-		return true
-	}
-	return false
 }
 
 func (s *Service) replace(ctx context.Context, c *Call, obj runtime.Object) (*Result, error) {
@@ -138,7 +132,7 @@ func (s *Service) present(ctx context.Context, c *Call, live bool) (present, err
 	r := s.row(c)
 	if !live {
 		if entry, ok := r.table.Get(cacheKey(c.Namespace, c.Name)); ok {
-			obj, err := r.view(entry)
+			obj, err := r.view(ctx, entry)
 			if err != nil {
 				return present{}, err
 			}
@@ -156,7 +150,7 @@ func (s *Service) present(ctx context.Context, c *Call, live bool) (present, err
 	if err != nil {
 		return present{}, err
 	}
-	obj, err := convert(r, stored)
+	obj, err := patch.Convert(ctx, r.stored, r.kind, stored)
 	return present{kv: kv, object: obj}, err
 }
 
@@ -261,11 +255,11 @@ func (s *Service) admitUpdate(ctx context.Context, c *Call, now present, req *ad
 // storeChanged writes the object back, unless nothing changed, or removes it when the last thing that held it has gone.
 func (s *Service) storeChanged(ctx context.Context, c *Call, now present, obj registry.Object) (*Result, error) {
 	r := s.row(c)
-	value, stored, err := r.encode(obj)
+	value, stored, err := r.encode(ctx, obj)
 	if err != nil {
 		return nil, err
 	}
-	if bytes.Equal(value, now.kv.Value) || s.sameButTimes(r, now, obj) {
+	if bytes.Equal(value, now.kv.Value) || s.sameButTimes(ctx, r, now, obj) {
 		return s.unchanged(r, now), nil
 	}
 	if c.DryRun {
@@ -299,7 +293,7 @@ func (s *Service) unchanged(r *row, now present) *Result {
 }
 
 // sameButTimes is true when only the times in managedFields differ: applying what is there already writes nothing.
-func (s *Service) sameButTimes(r *row, now present, obj registry.Object) bool {
+func (s *Service) sameButTimes(ctx context.Context, r *row, now present, obj registry.Object) bool {
 	was, is := now.object.GetManagedFields(), obj.GetManagedFields()
 	if len(was) != len(is) {
 		return false
@@ -320,14 +314,6 @@ func (s *Service) sameButTimes(r *row, now present, obj registry.Object) bool {
 	}
 	obj.SetManagedFields(restored)
 	defer obj.SetManagedFields(is)
-	value, _, err := r.encode(obj)
+	value, _, err := r.encode(ctx, obj)
 	return err == nil && bytes.Equal(value, now.kv.Value)
-}
-
-// convert brings an object of the storage version into the row's.
-func convert(r *row, stored registry.Object) (registry.Object, error) {
-	if r.kind == r.stored {
-		return stored, nil
-	}
-	return patch.Convert(r.stored, r.kind, stored)
 }

@@ -33,6 +33,8 @@ type watching struct {
 	w     http.ResponseWriter
 	flush func() error
 	buf   []byte
+
+	frames func(cache.Change) ([]byte, error) // encode
 }
 
 // frameForm is everything that the bytes of a frame depend on besides the change: watchers with equal forms share them.
@@ -118,7 +120,13 @@ func (w *watching) run(ctx context.Context) {
 	}
 	w.w.WriteHeader(http.StatusOK)
 	_ = w.flush()
+	// Frames are shared by watchers, so that none may fail because the one that made it went away.
+	shared := context.WithoutCancel(ctx)
+	w.frames = func(change cache.Change) ([]byte, error) { return w.encode(shared, change) }
 	watcher, err := w.begin()
+	if errors.Is(err, errkind.NotFound) {
+		return // the kind went; clients find out when they come back
+	}
 	if err != nil {
 		w.fail(err)
 		return
@@ -165,17 +173,25 @@ func (w *watching) begin() (*cache.Watcher, error) {
 		if errors.Is(err, errkind.Expired) {
 			return nil, apierrors.NewResourceExpired(fmt.Sprintf("too old resource version: %d (%d)", options.Since, w.s.Cache.Revision()))
 		}
-		return watcher, storeError(err)
+		return watcher, watchError(err)
 	}
 	snapshot, watcher, err := w.r.table.SnapshotAndWatch(options)
 	if err != nil {
-		return nil, storeError(err)
+		return nil, watchError(err)
 	}
 	if err := w.sendState(snapshot); err != nil {
 		watcher.Stop()
 		return nil, err
 	}
 	return watcher, nil
+}
+
+// watchError is storeError but for a table that is no longer fed.
+func watchError(err error) error {
+	if errors.Is(err, errkind.NotFound) {
+		return err
+	}
+	return storeError(err)
 }
 
 // sendState sends everything there is as added, and says when that was all.
@@ -237,7 +253,7 @@ func (w *watching) push() error {
 }
 
 func (w *watching) add(change cache.Change) error {
-	frame, err := change.Frame(w.form, w.encode)
+	frame, err := change.Frame(w.form, w.frames)
 	if err != nil {
 		return err
 	}
@@ -247,7 +263,7 @@ func (w *watching) add(change cache.Change) error {
 }
 
 // encode makes the frame of a change. It must depend on the change and the form alone.
-func (w *watching) encode(change cache.Change) ([]byte, error) {
+func (w *watching) encode(ctx context.Context, change cache.Change) ([]byte, error) {
 	if change.Type == cache.Bookmark {
 		return w.bookmark(change.Revision, false)
 	}
@@ -261,7 +277,7 @@ func (w *watching) encode(change cache.Change) ([]byte, error) {
 			return jsonFrame(name, doc), nil
 		}
 	}
-	obj, err := w.r.view(change.Entry)
+	obj, err := w.r.view(ctx, change.Entry)
 	if err != nil {
 		return nil, err
 	}

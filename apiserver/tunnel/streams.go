@@ -11,6 +11,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"github.com/cuppa-project/cuppa/apiserver/registry"
 	"github.com/cuppa-project/cuppa/apiserver/rest"
 )
 
@@ -23,20 +24,20 @@ type stream struct {
 	direct bool
 }
 
-// streams is the table of what is carried, by "resource/subresource".
-func streams() map[string]stream {
-	return map[string]stream{
-		"pods/log": {locate: logs},
-		"pods/exec": {locate: func(t *Tunnel, req *http.Request, c *rest.Call) (*url.URL, error) {
+// streams is the table of what rows name as a subresource's Stream.
+func streams() map[registry.Stream]stream {
+	return map[registry.Stream]stream{
+		registry.Log: {locate: logs},
+		registry.Exec: {locate: func(t *Tunnel, req *http.Request, c *rest.Call) (*url.URL, error) {
 			return terminal(t, req, c, "exec")
 		}},
-		"pods/attach": {locate: func(t *Tunnel, req *http.Request, c *rest.Call) (*url.URL, error) {
+		registry.Attach: {locate: func(t *Tunnel, req *http.Request, c *rest.Call) (*url.URL, error) {
 			return terminal(t, req, c, "attach")
 		}},
-		"pods/portforward": {locate: forward},
-		"pods/proxy":       {locate: podProxy, direct: true},
-		"services/proxy":   {locate: serviceProxy, direct: true},
-		"nodes/proxy":      {locate: nodeProxy},
+		registry.PortForward:  {locate: forward},
+		registry.PodProxy:     {locate: podProxy, direct: true},
+		registry.ServiceProxy: {locate: serviceProxy, direct: true},
+		registry.NodeProxy:    {locate: nodeProxy},
 	}
 }
 

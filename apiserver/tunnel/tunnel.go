@@ -80,7 +80,7 @@ func (t *Tunnel) CloseIdle() {
 
 // Serve carries one stream. The call has been authorised.
 func (t *Tunnel) Serve(w http.ResponseWriter, req *http.Request, c *rest.Call) {
-	found, ok := streams()[c.Kind.Resource+"/"+c.Sub.Name]
+	found, ok := streams()[c.Sub.Stream]
 	if !ok {
 		rest.WriteError(w, req, apierrors.NewMethodNotSupported(c.Kind.GVR().GroupResource(), c.Sub.Name))
 		return

@@ -6,14 +6,12 @@ package local
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"slices"
 	"strconv"
 	"sync"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -52,46 +50,45 @@ func (c *Cluster) Metadata(res schema.GroupVersionResource) kube.Source {
 }
 
 func (c *Cluster) source(res schema.GroupVersionResource, look func(cache.Entry) kube.Object) kube.Source {
-	table := c.door.Table(res)
-	if table == nil {
-		return unserved{res}
-	}
-	return source{table: table, look: look, logger: c.logger, wg: &c.wg}
-}
-
-// unserved stands for a resource that the server does not have.
-type unserved struct{ res schema.GroupVersionResource }
-
-func (u unserved) Get(string, string) kube.Object { return nil }
-
-func (u unserved) List(string, labels.Selector) []kube.Object { return nil }
-
-func (u unserved) By(*kube.Index, string) []kube.Object { return nil }
-
-func (u unserved) Watch(context.Context, func(kube.Event)) error {
-	return fmt.Errorf("watch %s: the server does not have it", u.res.GroupResource())
+	return source{cluster: c, res: res, look: look}
 }
 
 // Resources implements kube.Cluster.
 func (c *Cluster) Resources(context.Context) ([]kube.Resource, error) {
+	return resources(c.server.Kinds()), nil
+}
+
+// resources are the stored kinds of a snapshot that can be listed and deleted.
+func resources(snapshot *registry.Snapshot) []kube.Resource {
 	var out []kube.Resource
-	for _, kind := range c.server.Kinds().Kinds() {
-		stored := kind.StorageVersion.Empty() || kind.StorageVersion == kind.GVK
-		if !stored || kind.Verbs != nil && !(slices.Contains(kind.Verbs, "list") && slices.Contains(kind.Verbs, "delete")) {
+	for _, kind := range snapshot.Kinds() {
+		if kind.Storage != registry.Stored || snapshot.StoredAs(kind) != kind || kind.Verbs != nil && !(slices.Contains(kind.Verbs, "list") && slices.Contains(kind.Verbs, "delete")) {
 			continue
 		}
 		out = append(out, kube.Resource{GroupVersionResource: kind.GVR(), Kind: kind.GVK.Kind, Namespaced: kind.Namespaced})
 	}
-	return out, nil
+	return out
 }
 
-// FollowResources implements kube.Cluster. The table of kinds is made when the server starts, so that the first call is the only one.
+// FollowResources implements kube.Cluster.
 func (c *Cluster) FollowResources(ctx context.Context, fn func([]kube.Resource)) error {
-	resources, err := c.Resources(ctx)
-	if err != nil {
-		return err
-	}
-	fn(resources)
+	seen, changed := c.server.Registry().Changed()
+	last := resources(seen)
+	fn(last)
+	c.wg.Go(func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-changed:
+			}
+			seen, changed = c.server.Registry().Changed()
+			if now := resources(seen); !slices.Equal(now, last) {
+				last = now
+				fn(now)
+			}
+		}
+	})
 	return nil
 }
 

@@ -21,5 +21,6 @@ func leases() *registry.Kind {
 		ValidateUpdate: meta.FaultsOf(validateLeaseUpdate),
 		Columns:        leaseColumns(),
 		Cells:          meta.Cells(leaseCells),
+		CreateOnUpdate: true,
 	}
 }

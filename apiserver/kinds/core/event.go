@@ -24,5 +24,6 @@ func coreEvents() *registry.Kind {
 		SelectableFields: coreEventFieldNames,
 		Columns:          EventColumns(),
 		Cells:            meta.Cells(EventCells),
+		CreateOnUpdate:   true,
 	}
 }

@@ -29,6 +29,7 @@ func namespaces() *registry.Kind {
 		Cells:            meta.Cells(namespaceCells),
 		BeginDelete:      meta.One(beginNamespaceDelete),
 		HoldsDelete:      holdsNamespace,
+		AnswerDeleted:    true,
 		Subresources: []registry.Subresource{
 			{
 				Name:           "finalize",

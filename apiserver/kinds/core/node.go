@@ -26,7 +26,7 @@ func nodes() *registry.Kind {
 		Columns:          nodeColumns(),
 		Cells:            meta.Cells(nodeCells),
 		Subresources: []registry.Subresource{
-			{Name: "proxy", GVK: coreKind("NodeProxyOptions"), Verbs: meta.ProxyVerbs(), Connect: true, Options: nodeProxyOptions},
+			{Name: "proxy", GVK: coreKind("NodeProxyOptions"), Verbs: meta.ProxyVerbs(), Stream: registry.NodeProxy, Options: nodeProxyOptions},
 			{
 				Name:           "status",
 				Verbs:          meta.StatusVerbs(),

@@ -40,8 +40,10 @@ func services(config Config) *registry.Kind {
 		SelectableFields: []string{"spec.clusterIP", "spec.type"},
 		Columns:          serviceColumns(),
 		Cells:            meta.Cells(serviceCells),
+		CreateOnUpdate:   true,
+		AnswerDeleted:    true,
 		Subresources: []registry.Subresource{
-			{Name: "proxy", GVK: coreKind("ServiceProxyOptions"), Verbs: meta.ProxyVerbs(), Connect: true, Options: serviceProxyOptions},
+			{Name: "proxy", GVK: coreKind("ServiceProxyOptions"), Verbs: meta.ProxyVerbs(), Stream: registry.ServiceProxy, Options: serviceProxyOptions},
 			{
 				Name:           "status",
 				Verbs:          meta.StatusVerbs(),

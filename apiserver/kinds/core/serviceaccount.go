@@ -25,11 +25,13 @@ func serviceAccounts() *registry.Kind {
 		ValidateUpdate: meta.FaultsOf(validateServiceAccountUpdate),
 		Columns:        serviceAccountColumns(),
 		Cells:          meta.Cells(serviceAccountCells),
+		AnswerDeleted:  true,
 		Subresources: []registry.Subresource{{
-			Name:  "token",
-			GVK:   authenticationv1.SchemeGroupVersion.WithKind("TokenRequest"),
-			Verbs: []string{"create"},
-			New:   func() runtime.Object { return &authenticationv1.TokenRequest{} },
+			Name:   "token",
+			GVK:    authenticationv1.SchemeGroupVersion.WithKind("TokenRequest"),
+			Verbs:  []string{"create"},
+			New:    func() runtime.Object { return &authenticationv1.TokenRequest{} },
+			Action: registry.IssueToken,
 		}},
 	}
 }

@@ -70,8 +70,8 @@ func newEvents() *registry.Kind {
 		Namespaced:       true,
 		StoragePrefix:    "events",
 		StorageVersion:   corev1.SchemeGroupVersion.WithKind("Event"),
-		ToStorage:        func(obj registry.Object) (registry.Object, error) { return coreEventOf(obj.(*eventsv1.Event)), nil },
-		FromStorage:      func(obj registry.Object) (registry.Object, error) { return newEventOf(obj.(*corev1.Event)), nil },
+		ToStorage:        meta.ToStorage(coreEventOf),
+		FromStorage:      meta.FromStorage(newEventOf),
 		New:              func() registry.Object { return &eventsv1.Event{} },
 		NewList:          func() runtime.Object { return &eventsv1.EventList{} },
 		ValidateCreate:   meta.Faults(validateNewEvent),
@@ -80,5 +80,6 @@ func newEvents() *registry.Kind {
 		SelectableFields: newEventFieldNames,
 		Columns:          core.EventColumns(),
 		Cells:            meta.Cells(newEventCells),
+		CreateOnUpdate:   true,
 	}
 }

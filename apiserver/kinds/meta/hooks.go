@@ -4,6 +4,8 @@
 package meta
 
 import (
+	"context"
+
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/cuppa-project/cuppa/apiserver/registry"
@@ -39,6 +41,21 @@ func Faults[T registry.Object](f func(T) field.ErrorList) func(registry.Object) 
 
 func FaultsOf[T registry.Object](f func(obj, old T) field.ErrorList) func(obj, old registry.Object) field.ErrorList {
 	return func(obj, old registry.Object) field.ErrorList { return f(obj.(T), old.(T)) }
+}
+
+// ToStorage and FromStorage fit conversions that need nothing but the object and always succeed.
+func ToStorage[From, To registry.Object](convert func(From) To) func(context.Context, registry.Object) (registry.Object, error) {
+	return func(_ context.Context, obj registry.Object) (registry.Object, error) { return convert(obj.(From)), nil }
+}
+
+func FromStorage[From, To registry.Object](convert func(From) To) func(context.Context, []registry.Object) ([]registry.Object, error) {
+	return func(_ context.Context, objs []registry.Object) ([]registry.Object, error) {
+		out := make([]registry.Object, len(objs))
+		for i, obj := range objs {
+			out[i] = convert(obj.(From))
+		}
+		return out, nil
+	}
 }
 
 func Cells[T registry.Object](f func(T) []any) func(registry.Object) []any {

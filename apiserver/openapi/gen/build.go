@@ -204,7 +204,7 @@ func (b *docs) schema() error {
 			return err
 		}
 		for _, sub := range kind.Subresources {
-			if sub.GVK.Kind != "" && !sub.Connect {
+			if sub.GVK.Kind != "" && sub.Stream == "" {
 				if err := want(sub.GVK); err != nil {
 					return err
 				}

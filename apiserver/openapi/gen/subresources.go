@@ -39,7 +39,7 @@ func (p *paths) subresource(kind *registry.Kind, sub *registry.Subresource) {
 	}
 	in = concat(in, []common.Parameter{inPath("name", "name of the "+gvk.Kind)})
 	name := scope(kind) + kind.GVK.Kind + camel(sub.Name, true)
-	if sub.Connect {
+	if sub.Stream != "" {
 		p.connect(path, gvk.Kind, in, kind, sub, name)
 		return
 	}
