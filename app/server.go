@@ -57,7 +57,7 @@ func server(ctx context.Context, config Config) error {
 		return err
 	}
 	if config.NoNode {
-		return run.Group(ctx, c.run, c.announceAlone)
+		return run.Group(ctx, c.run, giveBack, c.announceAlone)
 	}
 	return withNode(ctx, config, c, address)
 }
@@ -74,7 +74,7 @@ func withNode(ctx context.Context, config Config, c *control, address net.IP) er
 	}
 	inner, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	err = run.Group(inner, c.run, func(inner context.Context) error {
+	err = run.Group(inner, c.run, giveBack, func(inner context.Context) error {
 		defer cancel()
 		select {
 		case <-c.started:

@@ -21,6 +21,7 @@ import (
 	"github.com/cuppa-project/cuppa/controller"
 	"github.com/cuppa-project/cuppa/internal/run"
 	"github.com/cuppa-project/cuppa/kube"
+	"github.com/cuppa-project/cuppa/kube/kubetest"
 )
 
 // patience bounds every wait; what is waited for takes milliseconds.
@@ -29,8 +30,9 @@ const patience = 20 * time.Second
 // world is the real API server in this process with all controllers, and no nodes: tests play the kubelet.
 type world struct {
 	kube.Cluster
-	t   *testing.T
-	ctx context.Context
+	t      *testing.T
+	ctx    context.Context
+	writes map[string]*kubetest.Interceptor // of each controller
 }
 
 func newWorld(t *testing.T) *world {
@@ -39,9 +41,11 @@ func newWorld(t *testing.T) *world {
 	logger := slog.New(slog.DiscardHandler)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
+	writes := map[string]*kubetest.Interceptor{}
 	parts := controller.Parts(controller.Config{
 		Cluster: func(name string) kube.Cluster {
-			return local.New(server.Server, authn.User{Name: "system:controller:" + name}, logger)
+			writes[name] = kubetest.Intercept(local.New(server.Server, authn.User{Name: "system:controller:" + name}, logger))
+			return writes[name]
 		},
 		Logger: logger, PodCIDR: netip.MustParsePrefix("10.42.0.0/16"), RootCA: []byte("the root"),
 	})
@@ -53,7 +57,7 @@ func newWorld(t *testing.T) *world {
 		}
 	})
 	admin := local.New(server.Server, authn.User{Name: "admin", Groups: []string{api.GroupMasters}}, logger)
-	w := &world{Cluster: admin, t: t, ctx: ctx}
+	w := &world{Cluster: admin, t: t, ctx: ctx, writes: writes}
 	// Pods need the account that a controller makes.
 	w.until(func() error {
 		if _, ok := kube.Get[*corev1.ServiceAccount](w, kube.ServiceAccounts, "default", "default"); !ok {

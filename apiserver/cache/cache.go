@@ -161,6 +161,7 @@ type Cache struct {
 	tables atomic.Pointer[tables]
 
 	counters counters
+	trimmer  trimmer
 }
 
 // tables is an immutable set of tables.
@@ -186,6 +187,7 @@ func New(cfg Config) (*Cache, error) {
 		c.log = slog.New(slog.DiscardHandler)
 	}
 	c.clock.init(c.done)
+	c.trimmer.full = make(chan struct{}, 1)
 	c.tables.Store(&tables{})
 	for _, r := range cfg.Resources {
 		if _, err := c.register(r, false); err != nil {

@@ -16,10 +16,11 @@ type entry struct {
 	revision int64
 	stored   []byte
 
-	used   atomic.Bool // since the last sweep
-	object atomic.Pointer[decoded]
-	json   atomic.Pointer[[]byte]
-	making sync.Mutex // held while the object is made, so that it happens once
+	used           atomic.Bool // since the last sweep or trim
+	trimmed, again atomic.Bool // dropped by a trim; and wanted once more after it
+	object         atomic.Pointer[decoded]
+	json           atomic.Pointer[[]byte]
+	making         sync.Mutex // held while the object is made, so that it happens once
 }
 
 type decoded struct {
@@ -124,6 +125,7 @@ func (e *entry) decode() *decoded {
 		return d
 	}
 	e.table.counters.decoded.Add(1)
+	e.again.Store(e.trimmed.Load())
 	object, err := e.table.resource.Decode(e.stored, e.revision)
 	if err != nil {
 		e.table.cache.log.Error("cannot decode a stored object", "resource", e.table.resource.Name, "key", e.key, "err", err)
@@ -141,6 +143,7 @@ func (e *entry) keep(object Object) *decoded {
 		d.fields = fields.Set{"metadata.name": object.GetName(), "metadata.namespace": object.GetNamespace()}
 	}
 	e.object.Store(d)
+	e.table.cache.kept()
 	return d
 }
 

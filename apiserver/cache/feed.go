@@ -24,7 +24,7 @@ func (c *Cache) Run(ctx context.Context) error {
 		close(c.done)
 		c.tables.Load().all(func(t *Table) { t.closeWatchers(errStopped()) })
 	}()
-	return run.Group(ctx, c.follow, c.tick, c.answerRevisions, c.askProgress)
+	return run.Group(ctx, c.follow, c.tick, c.trim, c.answerRevisions, c.askProgress)
 }
 
 // follow loads, then applies what the watch delivers; it starts over when the history it needs is gone.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -184,4 +185,63 @@ func TestMetaDecodesNoMoreThanMetadata(t *testing.T) {
 	if e.Object(); e.Meta() != e.Object() || whole != 1 || meta != 1 {
 		t.Errorf("once decoded: %d whole and %d metadata decodings, want the object itself after 1 and 1", whole, meta)
 	}
+}
+
+// TestTrimDropsWhatABurstLeft holds that decoded objects go soon after a burst, that few stay, and that one somebody comes back for stays too.
+func TestTrimDropsWhatABurstLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t, memory.New())
+		for i := range 3000 {
+			w.create(fmt.Sprintf("a/o%d", i), "n")
+		}
+		w.fresh()
+		all := map[string]cache.Object{}
+		w.table().Snapshot().Ascend("", "", func(e cache.Entry) bool {
+			all[e.Key()] = e.Object()
+			return true
+		})
+		decoded := func() int64 { return w.cache.Stats().Tables["configmaps"].Decoded }
+		if n := decoded(); n != 3000 {
+			t.Fatalf("%d decoded, want 3000", n)
+		}
+		time.Sleep(3 * time.Second)
+		e, _ := w.table().Get("a/o7")
+		again := e.Object()
+		if again == all["a/o7"] {
+			t.Error("three seconds after the burst the object is still in memory")
+		}
+		// Others come and are trimmed; this one was wanted again.
+		w.table().Snapshot().Ascend("", "", func(e cache.Entry) bool {
+			e.Object()
+			return true
+		})
+		for i := range 3000 {
+			w.create(fmt.Sprintf("b/o%d", i), "n")
+		}
+		w.fresh()
+		w.table().Snapshot().Ascend("b/", "", func(e cache.Entry) bool {
+			e.Object()
+			return true
+		})
+		time.Sleep(3 * time.Second)
+		if e.Object() != again {
+			t.Error("an object that was wanted again was dropped with the rest")
+		}
+		w.stop()
+	})
+}
+
+func TestFewObjectsStay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := start(t, memory.New())
+		w.create("a/x", "n")
+		w.fresh()
+		e, _ := w.table().Get("a/x")
+		first := e.Object()
+		time.Sleep(time.Minute)
+		if e.Object() != first {
+			t.Error("a small table's object was dropped within a minute")
+		}
+		w.stop()
+	})
 }

@@ -255,6 +255,8 @@ func (t *Table) sweep() {
 	t.snapshot().tree.Ascend(func(e *entry) bool {
 		if !e.used.Swap(false) {
 			e.drop()
+			e.trimmed.Store(false)
+			e.again.Store(false)
 		}
 		return true
 	})

@@ -47,7 +47,7 @@ func (discard) Warning(kube.Object, string, string, ...any) {}
 // Recorder records events for one component.
 type Recorder struct {
 	config  Config
-	queue   chan occurrence
+	queue   chan *occurrence // pointers: most recorders record nothing
 	dropped atomic.Int64
 }
 
@@ -71,7 +71,7 @@ func New(config Config) *Recorder {
 	if config.Clock == nil {
 		config.Clock = clock.RealClock{}
 	}
-	return &Recorder{config: config, queue: make(chan occurrence, queueLength)}
+	return &Recorder{config: config, queue: make(chan *occurrence, queueLength)}
 }
 
 // Normal records an ordinary event about obj.
@@ -95,7 +95,7 @@ func (r *Recorder) add(ref corev1.ObjectReference, eventType, reason, message st
 		message = message[:longest-3] + "..."
 	}
 	select {
-	case r.queue <- occurrence{ref, eventType, reason, message, r.config.Clock.Now()}:
+	case r.queue <- &occurrence{ref, eventType, reason, message, r.config.Clock.Now()}:
 	default:
 		r.dropped.Add(1)
 	}
@@ -144,7 +144,7 @@ func (r *Recorder) Run(ctx context.Context) error {
 	}
 }
 
-func (r *Recorder) write(ctx context.Context, o occurrence, memory map[string]*seen) error {
+func (r *Recorder) write(ctx context.Context, o *occurrence, memory map[string]*seen) error {
 	namespace := o.ref.Namespace
 	if namespace == "" {
 		namespace = metav1.NamespaceDefault
@@ -169,7 +169,7 @@ func (r *Recorder) write(ctx context.Context, o occurrence, memory map[string]*s
 	return nil
 }
 
-func (r *Recorder) event(o occurrence, namespace, key string) *corev1.Event {
+func (r *Recorder) event(o *occurrence, namespace, key string) *corev1.Event {
 	h := fnv.New64a()
 	h.Write([]byte(key))
 	h.Write([]byte(strconv.FormatInt(o.at.UnixNano(), 10)))

@@ -30,6 +30,7 @@ type Fault struct {
 // Interceptor is a Cluster all of whose writes are noted, and of which some fail.
 type Interceptor struct {
 	kube.Cluster
+	flight sync.RWMutex // held for reading by each write from its beginning to its line in the log
 	mu     sync.Mutex
 	faults []*fault
 	log    []string
@@ -63,8 +64,11 @@ func (i *Interceptor) Heal() {
 	i.faults = nil
 }
 
-// Log returns the writes since the last call, one a line, with what became of them.
+// Log returns the writes since the last call, one a line, with what became of them. It waits for those that are under way, whose effects may be
+// seen already.
 func (i *Interceptor) Log() string {
+	i.flight.Lock()
+	defer i.flight.Unlock()
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	out := strings.Join(i.log, "\n")
@@ -74,6 +78,8 @@ func (i *Interceptor) Log() string {
 
 // write carries one write out, unless it fails.
 func (i *Interceptor) write(verb, resource, name string, do func() error) error {
+	i.flight.RLock()
+	defer i.flight.RUnlock()
 	i.mu.Lock()
 	var hit *fault
 	for _, f := range i.faults {
