@@ -361,3 +361,43 @@ func TestRootCAIsPutRight(t *testing.T) {
 	}
 	w.until(right)
 }
+
+func TestReplicationController(t *testing.T) {
+	w := newWorld(t)
+	three, pods := int32(3), template("web:1", nil)
+	w.create(&corev1.ReplicationController{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web"},
+		Spec: corev1.ReplicationControllerSpec{Replicas: &three, Selector: map[string]string{"app": "web"}, Template: &pods}})
+	available := func(n int32) func() error {
+		return func() error {
+			w.kubelet()
+			rc, ok := kube.Get[*corev1.ReplicationController](w, kube.ReplicationControllers, "default", "web")
+			if !ok || rc.Status.AvailableReplicas != n || rc.Status.Replicas != n || rc.Status.ObservedGeneration != rc.Generation {
+				return fmt.Errorf("there %v, want %d available", ok, n)
+			}
+			return nil
+		}
+	}
+	w.until(available(3))
+	if _, err := kube.MergePatch(w.ctx, w, kube.ReplicationControllers, "default", "web", map[string]any{"spec": map[string]any{"replicas": 1}}); err != nil {
+		t.Fatal(err)
+	}
+	w.until(available(1))
+	var created, deleted int
+	w.until(func() error {
+		created, deleted = 0, 0
+		for _, e := range kube.List[*corev1.Event](w, kube.Events, "default", nil) {
+			if e.InvolvedObject.Kind == "ReplicationController" && e.Source.Component == "replication-controller" {
+				switch e.Reason {
+				case "SuccessfulCreate":
+					created++
+				case "SuccessfulDelete":
+					deleted++
+				}
+			}
+		}
+		if created != 3 || deleted != 2 {
+			return fmt.Errorf("%d events of creation and %d of deletion, want 3 and 2", created, deleted)
+		}
+		return nil
+	})
+}
