@@ -98,7 +98,7 @@ func (c *conformance) runPart(ctx context.Context, n *node, p part, out string) 
 		return nil, fmt.Errorf("run the suite: %w; see %s", errors.Join(err, missing), log.Name())
 	}
 	defer raw.Close()
-	return report.Read(raw, report.Causes())
+	return report.Read(raw, report.Causes(), ctx.Err() != nil)
 }
 
 // progress says now and then how many cases have passed and failed so far, as the suite's log shows them.

@@ -28,8 +28,9 @@ type spec struct {
 // label marks the cases that are asked of every cluster that calls itself Kubernetes.
 const label = "Conformance"
 
-// Read takes the conformance cases from ginkgo's JSON report, with the reasons that the table of causes gives.
-func Read(from io.Reader, causes []Cause) ([]Case, error) {
+// Read takes the conformance cases from ginkgo's JSON report, with the reasons that the table of causes gives. Of a run that its user cut
+// short, the cases that were under way count as not run.
+func Read(from io.Reader, causes []Cause, cut bool) ([]Case, error) {
 	var suites []suite
 	if err := json.NewDecoder(from).Decode(&suites); err != nil {
 		return nil, errkind.New(errkind.Invalid, "read the suite's report: %w", err)
@@ -45,6 +46,9 @@ func Read(from io.Reader, causes []Cause) ([]Case, error) {
 			}
 			if !spec.conformance() {
 				continue
+			}
+			if cut && (spec.State == "interrupted" || spec.State == "aborted") {
+				spec.State, spec.Failure.Message = "skipped", ""
 			}
 			out = append(out, spec.read(causes))
 		}

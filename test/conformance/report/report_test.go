@@ -17,7 +17,7 @@ func read(t *testing.T, name string) []Case {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	cases, err := Read(f, Causes())
+	cases, err := Read(f, Causes(), false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,11 +50,22 @@ func TestReadFaults(t *testing.T) {
 			"SynchronizedBeforeSuite failed: no nodes"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, err := Read(strings.NewReader(c.in), nil)
+			_, err := Read(strings.NewReader(c.in), nil, false)
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got error %v, want one with %q", err, c.want)
 			}
 		})
+	}
+}
+
+// TestCutShort: what a user's ^C stopped has not failed.
+func TestCutShort(t *testing.T) {
+	const in = `[{"SpecReports": [{"LeafNodeType": "It", "LeafNodeText": "x", "LeafNodeLabels": ["Conformance"], "State": "interrupted", "Failure": {"Message": "Interrupted"}}]}]`
+	for cut, want := range map[bool]State{true: NotRun, false: Failed} {
+		cases, err := Read(strings.NewReader(in), nil, cut)
+		if err != nil || len(cases) != 1 || cases[0].State != want {
+			t.Errorf("cut=%v: %v, %v, want %s", cut, cases, err, want)
+		}
 	}
 }
 
