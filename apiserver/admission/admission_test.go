@@ -244,3 +244,15 @@ func TestRuntimeClasses(t *testing.T) {
 		}
 	}
 }
+
+// TestTolerationsComeBack: an update that names other tolerations keeps those that every pod has.
+func TestTolerationsComeBack(t *testing.T) {
+	req := newPod(corev1.PodSpec{Tolerations: []corev1.Toleration{{Key: "mine", Operator: corev1.TolerationOpExists}}})
+	req.Operation = Update
+	if err := defaultTolerations(t.Context(), req); err != nil {
+		t.Fatal(err)
+	}
+	if got := req.Object.(*corev1.Pod).Spec.Tolerations; len(got) != 3 || got[0].Key != "mine" {
+		t.Errorf("tolerations: %+v", got)
+	}
+}

@@ -18,10 +18,11 @@ func createsPod(req *Request) (*corev1.Pod, bool) {
 // evictionSeconds is how long a pod stays on a node that became unreachable or not ready, unless it says otherwise.
 const evictionSeconds = 300
 
-// defaultTolerations lets pods stay on a failing node for five minutes before they are replaced.
+// defaultTolerations lets pods stay on a failing node for five minutes before they are replaced. An update that leaves the tolerations out
+// gets them back: otherwise it would be refused for having removed them.
 func defaultTolerations(_ context.Context, req *Request) error {
-	pod, ok := createsPod(req)
-	if !ok {
+	pod, ok := req.Object.(*corev1.Pod)
+	if !ok || req.Subresource != "" {
 		return nil
 	}
 	for _, taint := range []string{corev1.TaintNodeNotReady, corev1.TaintNodeUnreachable} {

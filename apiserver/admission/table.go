@@ -21,7 +21,7 @@ func Default(config Config) Pipeline {
 			{Name: "NamespaceLifecycle", On: []Operation{Create, Delete}, Admit: life.admit},
 			{Name: "ServiceAccount", On: []Operation{Create}, Admit: accounts.mutate},
 			{Name: "Priority", On: []Operation{Create}, Admit: classes.mutate},
-			{Name: "DefaultTolerationSeconds", On: []Operation{Create}, Admit: defaultTolerations},
+			{Name: "DefaultTolerationSeconds", On: []Operation{Create, Update}, Admit: defaultTolerations},
 			{Name: "RuntimeClass", On: []Operation{Create}, Admit: runtimes.mutate},
 		},
 		Validating: []Plugin{

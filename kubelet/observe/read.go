@@ -203,6 +203,9 @@ func logTail(text string) string {
 	for line := range strings.Lines(text) {
 		parts := strings.SplitN(line, " ", 4)
 		if len(parts) == 4 && (parts[1] == "stdout" || parts[1] == "stderr") {
+			if parts[2] == "P" { // the line went on, or was never ended
+				parts[3] = strings.TrimSuffix(parts[3], "\n")
+			}
 			words = append(words, parts[3])
 		}
 	}

@@ -104,3 +104,11 @@ func TestOrder(t *testing.T) {
 		t.Errorf("newest %+v", newest)
 	}
 }
+
+// TestUnendedLine: what a program writes without ending the line is told without one.
+func TestUnendedLine(t *testing.T) {
+	const log = "2026-01-01T00:00:00Z stdout F line 1\n2026-01-01T00:00:01Z stdout P DONE\n"
+	if got, want := observe.LogTail(log), "line 1\nDONE"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}

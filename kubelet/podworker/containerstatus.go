@@ -30,7 +30,7 @@ func (d *describer) container(c *corev1.Container, before []corev1.ContainerStat
 	}
 	switch newest.State {
 	case observe.Created:
-		out.State.Waiting = d.waiting(c, init)
+		out.State.Waiting = d.waiting(c)
 	case observe.Running, observe.Unknown:
 		out.State.Running = &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(newest.StartedAt)}
 		probe := d.Probes[newest.ID]
@@ -89,16 +89,16 @@ func (d *describer) absent(out corev1.ContainerStatus, c *corev1.Container, befo
 			}
 		}
 	}
-	out.State.Waiting = d.waiting(c, init)
+	out.State.Waiting = d.waiting(c)
 	return out
 }
 
-func (d *describer) waiting(c *corev1.Container, init bool) *corev1.ContainerStateWaiting {
+func (d *describer) waiting(c *corev1.Container) *corev1.ContainerStateWaiting {
 	if retry := d.Memory.Start[c.Name]; retry.Failed() {
 		return d.failure(retry)
 	}
 	reason := ReasonContainerCreating
-	if len(d.Pod.Spec.InitContainers) > 0 && (!init || d.Observed.Empty()) {
+	if len(d.Pod.Spec.InitContainers) > 0 {
 		reason = ReasonPodInitializing
 	}
 	return &corev1.ContainerStateWaiting{Reason: reason}

@@ -13,7 +13,7 @@ import (
 // the host's file with the aliases added.
 func Hosts(pod *corev1.Pod, hostFile string, ips []string, hostname, fqdn string) string {
 	var b strings.Builder
-	b.WriteString("# Written by Cuppa for this pod; changes are lost when it ends.\n")
+	b.WriteString("# Kubernetes-managed hosts file.\n")
 	if pod.Spec.HostNetwork {
 		b.WriteString(hostFile)
 		if !strings.HasSuffix(hostFile, "\n") {
