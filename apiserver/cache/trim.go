@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync/atomic"
 	"time"
+
+	"github.com/cuppa-project/cuppa/internal/run"
 )
 
 // What loops and writers have decoded stays in memory until a sweep finds it unused. After a burst that is far too much: ten thousand pods that
@@ -38,7 +40,7 @@ func (c *Cache) trim(ctx context.Context) error {
 			return nil
 		case <-c.trimmer.full:
 		}
-		if !pause(ctx, trimEvery) {
+		if !run.Pause(ctx, trimEvery) {
 			return nil
 		}
 		left := int64(0)
