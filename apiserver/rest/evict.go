@@ -75,7 +75,7 @@ func (s *Service) charge(ctx context.Context, c *Call, pod *corev1.Pod) error {
 		}
 		found = budget
 	}
-	kind := s.Table.ByResource(budgetResource)
+	kind := s.Registry.Current().ByResource(budgetResource)
 	if found == nil || kind == nil {
 		return nil
 	}
