@@ -6,13 +6,10 @@ import (
 	"testing"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	"github.com/cuppa-project/cuppa/api"
 	"github.com/cuppa-project/cuppa/apiserver/apiservertest"
 	"github.com/cuppa-project/cuppa/compose/apply"
+	"github.com/cuppa-project/cuppa/compose/apply/applytest"
 	"github.com/cuppa-project/cuppa/compose/model"
 	"github.com/cuppa-project/cuppa/compose/plan"
 )
@@ -106,74 +103,20 @@ func TestInterrupted(t *testing.T) {
 	}
 }
 
-func TestClusterVerbs(t *testing.T) {
+// TestTargets holds the real cluster and the one in memory against the same rules.
+func TestTargets(t *testing.T) {
+	t.Run("memory", func(t *testing.T) { applytest.Run(t, func(*testing.T) apply.Target { return applytest.New() }) })
+	t.Run("cluster", func(t *testing.T) { applytest.Run(t, func(t *testing.T) apply.Target { return newCluster(t) }) })
+}
+
+func TestProjects(t *testing.T) {
 	c, p := newCluster(t), shop()
-	ctx := t.Context()
 	carry(t, c, p, upPlan(t, c, p))
-	list, err := c.Projects(ctx)
+	list, err := c.Projects(t.Context())
 	if err != nil || len(list) != 1 || list[0].Labels[api.LabelProject] != "shop" {
 		t.Errorf("projects: %v %v", list, err)
 	}
-	other, err := c.State(ctx, "elsewhere", apply.Everything())
-	if err != nil || len(other.Taken) != 2 || other.Taken[0].By != "service web of project shop" || other.Taken[1].HostIP != "127.0.0.1" {
-		t.Errorf("taken ports: %+v %v", other, err)
-	}
-	if err := c.Delete(ctx, "ConfigMap", "shop", "none", nil); err != nil {
-		t.Errorf("delete what is not there: %v", err)
-	}
-	if err := c.Patch(ctx, "Deployment", "shop", "none", []byte(`{}`)); !apierrors.IsNotFound(err) {
-		t.Errorf("patch what is not there: %v", err)
-	}
-	gone := make(chan error, 1)
-	go func() { gone <- c.WaitGone(ctx, "ConfigMap", "shop", "conf-config") }()
-	if err := c.Delete(ctx, "ConfigMap", "shop", "conf-config", nil); err != nil {
-		t.Error(err)
-	}
-	if err := <-gone; err != nil {
-		t.Errorf("wait for a deletion: %v", err)
-	}
-}
-
-func TestWatchPods(t *testing.T) {
-	c, p := newCluster(t), shop()
-	ctx := t.Context()
-	carry(t, c, p, upPlan(t, c, p))
-	pod := func(name string) *corev1.Pod {
-		return &corev1.Pod{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
-			ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "shop", Labels: map[string]string{api.LabelNumber: "7"}},
-			Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "i"}}}}
-	}
-	if err := c.Create(ctx, pod("one")); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Create(ctx, pod("one")); !apierrors.IsAlreadyExists(err) {
-		t.Errorf("create twice: %v", err)
-	}
-	var seen []string
-	none := int64(0)
-	err := c.WatchPods(ctx, "shop", func(e apply.PodEvent) bool {
-		switch {
-		case e.Synced:
-			seen = append(seen, "synced")
-			if err := c.Create(ctx, pod("two")); err != nil {
-				t.Error(err)
-			}
-			if err := c.Delete(ctx, "Pod", "shop", "two", &none); err != nil {
-				t.Error(err)
-			}
-		case e.Deleted:
-			seen = append(seen, "-"+e.Pod.Name)
-			return false
-		default:
-			seen = append(seen, "+"+e.Pod.Name)
-		}
-		return true
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := []string{"+one", "synced", "+two", "-two"}
-	if len(seen) < 4 || seen[0] != want[0] || seen[1] != want[1] || seen[2] != want[2] || seen[len(seen)-1] != want[3] {
-		t.Errorf("got %v, want %v", seen, want)
+	if err := c.Ready(t.Context()); err != nil {
+		t.Errorf("ready: %v", err)
 	}
 }

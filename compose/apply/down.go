@@ -77,7 +77,7 @@ func strangers(project string, state *plan.State, opts DownOptions) (names, serv
 		if s == "" || slices.Contains(opts.Services, s) || slices.Contains(opts.Known, s) || pod.DeletionTimestamp != nil {
 			continue
 		}
-		names = append(names, plan.ContainerName(project, s, plan.Number(pod)))
+		names = append(names, Shown(project, pod))
 		if !slices.Contains(services, s) {
 			services = append(services, s)
 		}

@@ -175,8 +175,11 @@ func settle(ctx context.Context, t Target, project *model.Project, p *plan.Plan,
 			tr.overdue(time.Now())
 		case err := <-ended:
 			ended <- nil
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
 			if err == nil {
-				err = context.Cause(ctx)
+				err = errkind.New(errkind.Internal, "the watch ended by itself")
 			}
 			return fmt.Errorf("watch the containers: %w", err)
 		case <-ctx.Done():

@@ -230,6 +230,11 @@ func (c *converter) security(s *types.ServiceConfig, out *model.Service) {
 			c.warn("security_opt %s is not supported and is ignored (%s)", o, s.Name)
 		}
 	}
+	for _, g := range s.GroupAdd {
+		if _, err := strconv.ParseInt(g, 10, 64); err != nil {
+			c.warn("group_add %s is not supported and is ignored (%s): give the group's number", g, s.Name)
+		}
+	}
 	for _, d := range s.Devices {
 		perm := d.Permissions
 		if perm == "" {

@@ -17,8 +17,12 @@ func (c *converter) mounts(s *types.ServiceConfig, out *model.Service) {
 		target, options, _ := strings.Cut(t, ":")
 		m := model.Mount{Kind: model.Tmpfs, Target: target}
 		for _, o := range strings.Split(options, ",") {
-			if size, ok := strings.CutPrefix(o, "size="); ok {
+			size, ok := strings.CutPrefix(o, "size=")
+			switch {
+			case ok:
 				m.Size = byteSize(size)
+			case o != "" && o != "rw":
+				c.warn("tmpfs option %s is not supported and is ignored (%s)", o, s.Name)
 			}
 		}
 		out.Mounts = append(out.Mounts, m)

@@ -139,17 +139,9 @@ func (j *job) show(path string) string {
 
 // compose lets compose-go load the files and explains its errors.
 func (j *job) compose(ctx context.Context) (*types.Project, error) {
-	details := types.ConfigDetails{WorkingDir: j.loc.Dir, ConfigFiles: j.files, Environment: j.loc.Env}
-	project, err := loader.LoadWithContext(ctx, details, func(o *loader.Options) {
-		o.SetProjectName(j.loc.Name, true)
-		o.Profiles = j.loc.Profiles
-		o.SkipConsistencyCheck = true
-		o.SkipInterpolation = j.opts.NoInterpolate
-		o.Interpolate.Substitute = j.vars.substitute
-		o.UnsupportedAttributesCheck = &loader.UnsupportedAttributesCheck{Supported: supported(), Report: j.report}
-	})
+	project, err := j.library(ctx)
 	if err != nil {
-		return nil, j.diagnose(err)
+		return nil, err
 	}
 	var enable []string
 	for _, name := range j.opts.Services {
@@ -161,6 +153,33 @@ func (j *job) compose(ctx context.Context) (*types.Project, error) {
 		if project, err = project.WithServicesEnabled(enable...); err != nil {
 			return nil, j.diagnose(err)
 		}
+	}
+	return project, nil
+}
+
+// library runs compose-go. A value of a kind that it did not expect, such as a number beyond all bounds, makes it panic: that is a fault in
+// the file, and is told as one.
+func (j *job) library(ctx context.Context) (project *types.Project, err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			var names []string
+			for _, f := range j.files {
+				names = append(names, j.show(f.Filename))
+			}
+			project, err = nil, errkind.New(errkind.Invalid, "%s: a value is not of the kind that its key takes: %v", strings.Join(names, ", "), cause)
+		}
+	}()
+	details := types.ConfigDetails{WorkingDir: j.loc.Dir, ConfigFiles: j.files, Environment: j.loc.Env}
+	project, err = loader.LoadWithContext(ctx, details, func(o *loader.Options) {
+		o.SetProjectName(j.loc.Name, true)
+		o.Profiles = j.loc.Profiles
+		o.SkipConsistencyCheck = true
+		o.SkipInterpolation = j.opts.NoInterpolate
+		o.Interpolate.Substitute = j.vars.substitute
+		o.UnsupportedAttributesCheck = &loader.UnsupportedAttributesCheck{Supported: supported(), Report: j.report}
+	})
+	if err != nil {
+		return nil, j.diagnose(err)
 	}
 	return project, nil
 }

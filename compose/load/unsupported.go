@@ -74,6 +74,7 @@ func lacking() map[string]string {
 		"services.*.networks.*.link_local_ips":                       "",
 		"services.*.networks.*.mac_address":                          "",
 		"services.*.oom_kill_disable":                                "",
+		"services.*.oom_score_adj":                                   "the node ranks containers by their memory requests",
 		"services.*.platform":                                        "images are of the node's platform",
 		"services.*.post_start":                                      "",
 		"services.*.pre_start":                                       "",
@@ -89,6 +90,7 @@ func lacking() map[string]string {
 		"services.*.volumes.[].bind.selinux":                         "",
 		"services.*.volumes.[].consistency":                          "",
 		"services.*.volumes.[].image":                                "",
+		"services.*.volumes.[].tmpfs.mode":                           "",
 		"services.*.volumes.[].volume.labels":                        "",
 	}
 }

@@ -135,6 +135,9 @@ func (p *Plan) prune(project *model.Project, state *State, keep map[string]bool,
 		}
 		if n := Number(pod); n > 0 {
 			name := ContainerName(project.Name, service, n)
+			if own := pod.Annotations[AnnotationContainerName]; own != "" {
+				name = own
+			}
 			p.Orphans = append(p.Orphans, name)
 			if orphans {
 				p.Containers = append(p.Containers, Container{Name: name, Service: service, Number: n, Change: Remove})

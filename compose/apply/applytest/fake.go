@@ -78,36 +78,61 @@ func (f *Fake) write(format string, args ...any) error {
 }
 
 // State implements apply.Target.
-func (f *Fake) State(_ context.Context, namespace string, _ apply.Parts) (*plan.State, error) {
+func (f *Fake) State(_ context.Context, namespace string, parts apply.Parts) (*plan.State, error) {
 	f.lock.Lock()
 	defer f.lock.Unlock()
-	s := &plan.State{Namespace: f.ns[namespace]}
+	s := &plan.State{}
+	if ns := f.ns[namespace]; ns != nil && parts.Namespace {
+		s.Namespace = ns.DeepCopy()
+	}
 	for _, key := range slices.Sorted(maps.Keys(f.objects)) {
 		obj := f.objects[key]
 		if obj.GetNamespace() != namespace {
-			if svc, ok := obj.(*corev1.Service); ok && svc.Spec.Type == corev1.ServiceTypeLoadBalancer {
-				for _, p := range svc.Spec.Ports {
-					s.Taken = append(s.Taken, plan.Taken{Port: p.Port, Protocol: p.Protocol,
-						By: fmt.Sprintf("service %s of project %s", svc.Labels[api.LabelService], svc.Labels[api.LabelProject])})
-				}
+			if svc, ok := obj.(*corev1.Service); ok && parts.AllServices {
+				s.Taken = append(s.Taken, taken(svc)...)
 			}
 			continue
 		}
 		switch obj := obj.(type) {
 		case *appsv1.Deployment:
-			s.Deployments = append(s.Deployments, obj.DeepCopy())
+			if parts.Deployments {
+				s.Deployments = append(s.Deployments, obj.DeepCopy())
+			}
 		case *corev1.Service:
-			s.Services = append(s.Services, obj.DeepCopy())
+			if parts.Services || parts.AllServices {
+				s.Services = append(s.Services, obj.DeepCopy())
+			}
 		case *corev1.ConfigMap:
-			s.ConfigMaps = append(s.ConfigMaps, obj.DeepCopy())
+			if parts.Files {
+				s.ConfigMaps = append(s.ConfigMaps, obj.DeepCopy())
+			}
 		case *corev1.Secret:
-			s.Secrets = append(s.Secrets, obj.DeepCopy())
+			if parts.Files {
+				s.Secrets = append(s.Secrets, obj.DeepCopy())
+			}
 		}
 	}
-	for _, pod := range f.podsIn(namespace) {
-		s.Pods = append(s.Pods, pod.DeepCopy())
+	if parts.Pods {
+		for _, pod := range f.podsIn(namespace) {
+			s.Pods = append(s.Pods, pod.DeepCopy())
+		}
 	}
 	return s, nil
+}
+
+// taken are the ports that another project's Service publishes.
+func taken(svc *corev1.Service) []plan.Taken {
+	var all []plan.Taken
+	if svc.Spec.Type != corev1.ServiceTypeLoadBalancer {
+		return nil
+	}
+	var hostIP map[string]string
+	_ = json.Unmarshal([]byte(svc.Annotations[api.AnnotationHostIP]), &hostIP)
+	for _, p := range svc.Spec.Ports {
+		all = append(all, plan.Taken{Port: p.Port, Protocol: p.Protocol, HostIP: hostIP[fmt.Sprintf("%d/%s", p.Port, p.Protocol)],
+			By: fmt.Sprintf("service %s of project %s", svc.Labels[api.LabelService], svc.Labels[api.LabelProject])})
+	}
+	return all
 }
 
 func (f *Fake) podsIn(namespace string) []*corev1.Pod {
@@ -138,6 +163,9 @@ func (f *Fake) Create(_ context.Context, obj plan.Object) error {
 	kind := obj.GetObjectKind().GroupVersionKind().Kind
 	if err := f.write("create %s/%s", kind, obj.GetName()); err != nil {
 		return err
+	}
+	if f.pods[obj.GetNamespace()+"/"+obj.GetName()] != nil && kind == "Pod" || f.objects[kind+"/"+obj.GetNamespace()+"/"+obj.GetName()] != nil {
+		return apierrors.NewAlreadyExists(schema.GroupResource{Resource: kind}, obj.GetName())
 	}
 	return f.put(kind, obj)
 }
