@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	apidiscovery "k8s.io/api/apidiscovery/v2"
+	apidiscoveryv2 "k8s.io/api/apidiscovery/v2"
 	"k8s.io/client-go/rest"
 
 	"github.com/cuppa-project/cuppa/apiserver/apiservertest"
@@ -80,9 +80,9 @@ func TestPaths(t *testing.T) {
 
 func TestAggregatedDiscovery(t *testing.T) {
 	s := apiservertest.New(t)
-	accept := "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"
+	accept := "application/json;g=apidiscoveryv2.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"
 	code, header, body := fetch(t, s.Config, "/apis", "Accept", accept)
-	var list apidiscovery.APIGroupDiscoveryList
+	var list apidiscoveryv2.APIGroupDiscoveryList
 	if err := json.Unmarshal([]byte(body), &list); err != nil || code != http.StatusOK {
 		t.Fatalf("%d, %v", code, err)
 	}

@@ -3,7 +3,6 @@ package apiserver_test
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"io"
 	"net/http"
@@ -17,9 +16,8 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/cuppa-project/cuppa/apiserver/apiservertest"
+	"github.com/cuppa-project/cuppa/internal/testkit"
 )
-
-var update = flag.Bool("update", false, "rewrite the transcripts under testdata")
 
 // TestTranscripts sends the requests in testdata/*.txt and compares the answers. A file is a list of exchanges:
 //
@@ -58,11 +56,11 @@ func playFile(t *testing.T, file string) {
 		request, want, _ := strings.Cut(rest, "--- ")
 		got := play(t, &http.Client{Transport: transport}, s.Config.Host, request)
 		fmt.Fprintf(&out, "=== %s\n%s--- %s\n", title, request, got)
-		if diff := cmp.Diff(strings.TrimSpace(want), strings.TrimSpace(got)); diff != "" && !*update {
+		if diff := cmp.Diff(strings.TrimSpace(want), strings.TrimSpace(got)); diff != "" && !testkit.Updating() {
 			t.Errorf("%s #%d, %s (-want +got):\n%s", file, i+1, title, diff)
 		}
 	}
-	if *update {
+	if testkit.Updating() {
 		head, _, _ := strings.Cut(string(data), "=== ")
 		if err := os.WriteFile(file, append([]byte(head), out.Bytes()...), 0o644); err != nil {
 			t.Fatal(err)

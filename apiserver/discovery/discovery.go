@@ -11,7 +11,7 @@ import (
 	"slices"
 	"strings"
 
-	apidiscovery "k8s.io/api/apidiscovery/v2"
+	apidiscoveryv2 "k8s.io/api/apidiscovery/v2"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -57,7 +57,7 @@ func (all *Documents) Serve(w http.ResponseWriter, req *http.Request) bool {
 	w.Header().Add("Vary", "Accept")
 	if merged := d.merged[path]; merged != nil {
 		if format, ok := wantsMerged(req.Header.Get("Accept")); ok {
-			write(w, req, merged, format, format.MediaType()+";g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList")
+			write(w, req, merged, format, format.MediaType()+";g=apidiscoveryv2.k8s.io;v=v2;as=APIGroupDiscoveryList")
 			return true
 		}
 	}
@@ -73,7 +73,7 @@ func (all *Documents) Serve(w http.ResponseWriter, req *http.Request) bool {
 func wantsMerged(accept string) (codec.Format, bool) {
 	for clause := range strings.SplitSeq(accept, ",") {
 		clause = strings.ReplaceAll(clause, " ", "")
-		if !strings.Contains(clause, "as=APIGroupDiscoveryList") || !strings.Contains(clause, "g=apidiscovery.k8s.io") || !strings.Contains(clause+";", "v=v2;") {
+		if !strings.Contains(clause, "as=APIGroupDiscoveryList") || !strings.Contains(clause, "g=apidiscoveryv2.k8s.io") || !strings.Contains(clause+";", "v=v2;") {
 			continue
 		}
 		if strings.HasPrefix(clause, codec.Protobuf.MediaType()) {
@@ -199,39 +199,39 @@ func kindOf(kind *registry.Kind, sub *registry.Subresource) schema.GroupVersionK
 }
 
 // aggregate is the document for all of /api or all of /apis.
-func (d *set) aggregate(core bool) *apidiscovery.APIGroupDiscoveryList {
-	list := &apidiscovery.APIGroupDiscoveryList{Items: []apidiscovery.APIGroupDiscovery{}}
-	codec.SetKind(list, apidiscovery.SchemeGroupVersion.WithKind("APIGroupDiscoveryList"))
+func (d *set) aggregate(core bool) *apidiscoveryv2.APIGroupDiscoveryList {
+	list := &apidiscoveryv2.APIGroupDiscoveryList{Items: []apidiscoveryv2.APIGroupDiscovery{}}
+	codec.SetKind(list, apidiscoveryv2.SchemeGroupVersion.WithKind("APIGroupDiscoveryList"))
 	for _, gv := range d.table.GroupVersions() {
 		if (gv.Group == "") != core {
 			continue
 		}
-		i := slices.IndexFunc(list.Items, func(g apidiscovery.APIGroupDiscovery) bool { return g.Name == gv.Group })
+		i := slices.IndexFunc(list.Items, func(g apidiscoveryv2.APIGroupDiscovery) bool { return g.Name == gv.Group })
 		if i < 0 {
-			list.Items = append(list.Items, apidiscovery.APIGroupDiscovery{ObjectMeta: metav1.ObjectMeta{Name: gv.Group}})
+			list.Items = append(list.Items, apidiscoveryv2.APIGroupDiscovery{ObjectMeta: metav1.ObjectMeta{Name: gv.Group}})
 			i = len(list.Items) - 1
 		}
-		version := apidiscovery.APIVersionDiscovery{Version: gv.Version, Freshness: apidiscovery.DiscoveryFreshnessCurrent}
+		version := apidiscoveryv2.APIVersionDiscovery{Version: gv.Version, Freshness: apidiscoveryv2.DiscoveryFreshnessCurrent}
 		for _, kind := range d.table.In(gv) {
 			version.Resources = append(version.Resources, describe(kind))
 		}
-		slices.SortFunc(version.Resources, func(a, b apidiscovery.APIResourceDiscovery) int { return strings.Compare(a.Resource, b.Resource) })
+		slices.SortFunc(version.Resources, func(a, b apidiscoveryv2.APIResourceDiscovery) int { return strings.Compare(a.Resource, b.Resource) })
 		list.Items[i].Versions = append(list.Items[i].Versions, version)
 	}
 	return list
 }
 
-func describe(kind *registry.Kind) apidiscovery.APIResourceDiscovery {
-	out := apidiscovery.APIResourceDiscovery{
-		Resource: kind.Resource, SingularResource: kind.Singular, Scope: apidiscovery.ScopeCluster,
+func describe(kind *registry.Kind) apidiscoveryv2.APIResourceDiscovery {
+	out := apidiscoveryv2.APIResourceDiscovery{
+		Resource: kind.Resource, SingularResource: kind.Singular, Scope: apidiscoveryv2.ScopeCluster,
 		ResponseKind: response(kind.GVK), Verbs: verbsOf(kind.Verbs), ShortNames: kind.ShortNames, Categories: kind.Categories,
 	}
 	if kind.Namespaced {
-		out.Scope = apidiscovery.ScopeNamespace
+		out.Scope = apidiscoveryv2.ScopeNamespace
 	}
 	for i := range kind.Subresources {
 		sub := &kind.Subresources[i]
-		out.Subresources = append(out.Subresources, apidiscovery.APISubresourceDiscovery{
+		out.Subresources = append(out.Subresources, apidiscoveryv2.APISubresourceDiscovery{
 			Subresource: sub.Name, ResponseKind: response(kindOf(kind, sub)), Verbs: verbsOf(sub.Verbs),
 		})
 	}

@@ -1,8 +1,6 @@
 package kinds
 
 import (
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -14,6 +12,7 @@ import (
 	clientscheme "k8s.io/client-go/kubernetes/scheme"
 
 	"github.com/cuppa-project/cuppa/apiserver/registry"
+	"github.com/cuppa-project/cuppa/internal/testkit"
 )
 
 // TestTable prints the table of kinds: what discovery, storage and clients derive from it.
@@ -40,19 +39,7 @@ func TestTable(t *testing.T) {
 			out.WriteString("\tfields " + strings.Join(k.SelectableFields, " ") + "\n")
 		}
 	}
-	golden := filepath.Join("testdata", "table.golden")
-	if *update {
-		if err := os.WriteFile(golden, []byte(out.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), out.String()); diff != "" {
-		t.Errorf("table differs (-want +got):\n%s", diff)
-	}
+	testkit.Golden(t, "table.golden", out.String())
 }
 
 // TestRowsAreWhole holds what every user of the table relies on.

@@ -1,7 +1,6 @@
 package kinds
 
 import (
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -17,9 +16,8 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/cuppa-project/cuppa/apiserver/registry"
+	"github.com/cuppa-project/cuppa/internal/testkit"
 )
-
-var update = flag.Bool("update", false, "write the transcripts anew")
 
 // TestTranscripts runs the files of testdata. A case begins with "=== name"; "--- create" and then any number of "--- update",
 // "--- status" and the like hold YAML; "--- want" is what came of them: each step's faults, or else the object as it would be stored.
@@ -41,7 +39,7 @@ func TestTranscripts(t *testing.T) {
 					var got string
 					// In here it is the first moment of the year 2000, so that ages are always the same.
 					synctest.Test(t, func(t *testing.T) { got = c.run(t) })
-					if !*update {
+					if !testkit.Updating() {
 						if diff := cmp.Diff(c.want, got); diff != "" {
 							t.Errorf("transcript differs (-want +got):\n%s", diff)
 						}
@@ -50,7 +48,7 @@ func TestTranscripts(t *testing.T) {
 				})
 				out.WriteString(c.String())
 			}
-			if *update {
+			if testkit.Updating() {
 				if err := os.WriteFile(file, []byte(out.String()), 0o644); err != nil {
 					t.Fatal(err)
 				}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"os"
 	"path/filepath"
 	"slices"
@@ -24,9 +23,8 @@ import (
 	"github.com/cuppa-project/cuppa/engine/container"
 	"github.com/cuppa-project/cuppa/engine/container/containertest"
 	"github.com/cuppa-project/cuppa/internal/errkind"
+	"github.com/cuppa-project/cuppa/internal/testkit"
 )
-
-var update = flag.Bool("update", false, "rewrite golden files")
 
 // fakeImages is an image store in memory.
 type fakeImages struct {
@@ -625,19 +623,7 @@ func TestSpecGolden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			path := filepath.Join("testdata", name+".json")
-			if *update {
-				if err := os.WriteFile(path, append(got, '\n'), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(want), string(got)+"\n"); diff != "" {
-				t.Errorf("specification (-want +got):\n%s", diff)
-			}
+			testkit.Golden(t, name+".json", string(got)+"\n")
 		})
 	}
 }

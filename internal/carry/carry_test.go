@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cuppa-project/cuppa/internal/errkind"
+	"github.com/cuppa-project/cuppa/internal/testkit/leak"
 )
 
 // actVariable makes the test's own program act as the carried one, or as one that carries.
@@ -34,7 +35,7 @@ func TestMain(m *testing.M) {
 		fmt.Println(p.Exec(os.Args, []string{actVariable + "=carried"}))
 		os.Exit(1)
 	}
-	os.Exit(m.Run())
+	leak.Main(m)
 }
 
 // packed is this test's own program as another carries it.
@@ -223,9 +224,7 @@ func TestNotTrusted(t *testing.T) {
 
 // TestFullDisk: a folder without room is left as it was, and the program comes from memory.
 func TestFullDisk(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("a file system without room needs root to mount it")
-	}
+	leak.Root(t, "a file system without room is mounted")
 	dir := safeDir(t)
 	must(t, os.Mkdir(dir, 0o700))
 	must(t, unix.Mount("small", dir, "tmpfs", 0, "size=64k,mode=700"))

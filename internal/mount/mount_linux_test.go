@@ -13,6 +13,7 @@ import (
 
 	"github.com/cuppa-project/cuppa/internal/errkind"
 	"github.com/cuppa-project/cuppa/internal/mount"
+	"github.com/cuppa-project/cuppa/internal/testkit/leak"
 )
 
 // scene is a folder with something precious beside it.
@@ -49,9 +50,7 @@ func (s scene) keeps(t *testing.T) {
 
 func asRoot(t *testing.T) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("mounting needs root")
-	}
+	leak.Root(t, "folders are mounted")
 }
 
 // bind mounts from at to until the test ends.

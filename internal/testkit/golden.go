@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,6 +16,9 @@ import (
 
 // update is the flag of every test binary that links this package; a flag is a process's own and set once.
 var update = flag.Bool("update", false, "write golden files anew")
+
+// Updating says whether the test runs with -update, for the few tests whose expectations stand between their inputs in one file.
+func Updating() bool { return *update }
 
 // Golden compares got with the file testdata/name, or writes the file when the test runs with -update.
 func Golden(t testing.TB, name, got string) {
@@ -33,7 +37,7 @@ func Golden(t testing.TB, name, got string) {
 	if err != nil {
 		t.Fatalf("%v (run the test with -update to write it)", err)
 	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
+	if diff := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(got, "\n")); diff != "" {
 		t.Errorf("%s differs from what it should be (run with -update, and read the diff) (-want +got):\n%s", path, diff)
 	}
 }

@@ -3,13 +3,9 @@ package criconfig_test
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	corev1 "k8s.io/api/core/v1"
@@ -17,10 +13,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"github.com/cuppa-project/cuppa/internal/testkit"
 	"github.com/cuppa-project/cuppa/kubelet/criconfig"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 func node() criconfig.Node {
 	return criconfig.Node{
@@ -77,22 +72,7 @@ func TestGolden(t *testing.T) {
 				Mounts: []*runtimeapi.Mount{{ContainerPath: "/etc/hosts", HostPath: "/pods/u1/etc-hosts"}},
 			}
 			got := "sandbox:\n" + text(t, criconfig.Sandbox(node(), pod, 1)) + "\ncontainer:\n" + text(t, criconfig.Container(node(), pod, &pod.Spec.Containers[0], in)) + "\n"
-			path := filepath.Join("testdata", name+".json.txt")
-			if *update {
-				if err := os.MkdirAll("testdata", 0o755); err != nil {
-					t.Fatal(err)
-				}
-				if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(want), got); diff != "" {
-				t.Errorf("%s (-want +got; rewrite with -update):\n%s", path, diff)
-			}
+			testkit.Golden(t, name+".json.txt", got)
 		})
 	}
 }

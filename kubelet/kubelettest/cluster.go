@@ -11,8 +11,8 @@ import (
 	"time"
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
-	authv1 "k8s.io/api/authentication/v1"
-	coordv1 "k8s.io/api/coordination/v1"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -36,7 +36,7 @@ func kinds() map[string]func() kube.Object {
 		"services":        func() kube.Object { return &corev1.Service{} },
 		"serviceaccounts": func() kube.Object { return &corev1.ServiceAccount{} },
 		"events":          func() kube.Object { return &corev1.Event{} },
-		"leases":          func() kube.Object { return &coordv1.Lease{} },
+		"leases":          func() kube.Object { return &coordinationv1.Lease{} },
 	}
 }
 
@@ -251,7 +251,7 @@ func (c *Cluster) CreateSub(_ context.Context, gvr schema.GroupVersionResource, 
 	if err := c.fail("create", gvr.Resource+"/"+subresource, name); err != nil {
 		return nil, err
 	}
-	request, ok := body.(*authv1.TokenRequest)
+	request, ok := body.(*authenticationv1.TokenRequest)
 	if !ok || subresource != "token" {
 		return nil, apierrors.NewBadRequest("only tokens")
 	}

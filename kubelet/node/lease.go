@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	coordv1 "k8s.io/api/coordination/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -15,7 +15,7 @@ import (
 // lease is the node's heartbeat.
 type lease struct {
 	*Agent
-	held *coordv1.Lease
+	held *coordinationv1.Lease
 }
 
 func (l *lease) loop(ctx context.Context) error {
@@ -48,7 +48,7 @@ func (l *lease) renew(ctx context.Context) error {
 		case err != nil:
 			return err
 		}
-		l.held = found.(*coordv1.Lease)
+		l.held = found.(*coordinationv1.Lease)
 	}
 	next := l.held.DeepCopy()
 	l.fill(next)
@@ -57,12 +57,12 @@ func (l *lease) renew(ctx context.Context) error {
 		l.held = nil // look again: it was changed or deleted
 		return err
 	}
-	l.held = written.(*coordv1.Lease)
+	l.held = written.(*coordinationv1.Lease)
 	return nil
 }
 
 func (l *lease) create(ctx context.Context) error {
-	fresh := &coordv1.Lease{
+	fresh := &coordinationv1.Lease{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "coordination.k8s.io/v1", Kind: "Lease"},
 		ObjectMeta: metav1.ObjectMeta{Name: l.Name, Namespace: corev1.NamespaceNodeLease},
 	}
@@ -71,11 +71,11 @@ func (l *lease) create(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	l.held = written.(*coordv1.Lease)
+	l.held = written.(*coordinationv1.Lease)
 	return nil
 }
 
-func (l *lease) fill(to *coordv1.Lease) {
+func (l *lease) fill(to *coordinationv1.Lease) {
 	seconds, now := int32(leaseSeconds), metav1.NewMicroTime(time.Now())
 	to.Spec.HolderIdentity, to.Spec.LeaseDurationSeconds, to.Spec.RenewTime = &l.Name, &seconds, &now
 	if node, ok := kube.Get[*corev1.Node](l.Cluster, kube.Nodes, "", l.Name); ok {

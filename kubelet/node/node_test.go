@@ -8,7 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	coordv1 "k8s.io/api/coordination/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -96,7 +96,7 @@ func TestNodeRegistersAndBecomesReady(t *testing.T) {
 func TestLeaseIsRenewed(t *testing.T) {
 	inCluster(t, func(t *testing.T, cluster *kubelettest.Cluster, _ chan struct{}) {
 		renewed := func() time.Time {
-			l, ok := kube.Get[*coordv1.Lease](cluster, kube.Leases, corev1.NamespaceNodeLease, "n1")
+			l, ok := kube.Get[*coordinationv1.Lease](cluster, kube.Leases, corev1.NamespaceNodeLease, "n1")
 			if !ok {
 				t.Fatal("there is no lease")
 			}

@@ -9,7 +9,7 @@ import (
 	"fmt"
 	"time"
 
-	authv1 "k8s.io/api/authentication/v1"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -82,11 +82,11 @@ type Token struct {
 // Token asks the API for a token bound to a pod.
 func (r Reader) Token(ctx context.Context, pod *corev1.Pod, audience string, lifetime time.Duration) (Token, error) {
 	seconds := int64(lifetime / time.Second)
-	request := &authv1.TokenRequest{
-		TypeMeta: metav1.TypeMeta{APIVersion: authv1.SchemeGroupVersion.String(), Kind: "TokenRequest"},
-		Spec: authv1.TokenRequestSpec{
+	request := &authenticationv1.TokenRequest{
+		TypeMeta: metav1.TypeMeta{APIVersion: authenticationv1.SchemeGroupVersion.String(), Kind: "TokenRequest"},
+		Spec: authenticationv1.TokenRequestSpec{
 			ExpirationSeconds: &seconds,
-			BoundObjectRef:    &authv1.BoundObjectReference{APIVersion: "v1", Kind: "Pod", Name: pod.Name, UID: pod.UID},
+			BoundObjectRef:    &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Pod", Name: pod.Name, UID: pod.UID},
 		},
 	}
 	if audience != "" {
@@ -100,7 +100,7 @@ func (r Reader) Token(ctx context.Context, pod *corev1.Pod, audience string, lif
 	if err != nil {
 		return Token{}, fmt.Errorf("request token of service account %q: %w", account, err)
 	}
-	token, ok := answer.(*authv1.TokenRequest)
+	token, ok := answer.(*authenticationv1.TokenRequest)
 	if !ok || token.Status.Token == "" {
 		return Token{}, errkind.New(errkind.Internal, "request token of service account %q: the server's answer has no token", account)
 	}

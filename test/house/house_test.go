@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -21,11 +22,25 @@ type source struct {
 	test      bool
 	generated bool
 	file      *ast.File
+	set       *token.FileSet
 }
 
-// sources parses every Go file of this module.
+// sources parses every Go file of this module, once for all tests.
 func sources(t *testing.T) []source {
 	t.Helper()
+	all, err := parsed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(all) < 20 {
+		t.Fatalf("found only %d Go files: the tests look in the wrong place", len(all))
+	}
+	return all
+}
+
+var parsed = sync.OnceValues(parse)
+
+func parse() ([]source, error) {
 	root := filepath.Join("..", "..")
 	var out []source
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
@@ -49,20 +64,15 @@ func sources(t *testing.T) []source {
 		if generated {
 			mode = parser.ImportsOnly | parser.ParseComments
 		}
-		file, err := parser.ParseFile(token.NewFileSet(), path, nil, mode)
+		set := token.NewFileSet()
+		file, err := parser.ParseFile(set, path, nil, mode)
 		if err != nil {
 			return err
 		}
-		out = append(out, source{path: rel, dir: filepath.Dir(rel), test: strings.HasSuffix(rel, "_test.go"), generated: generated, file: file})
+		out = append(out, source{path: rel, dir: filepath.Dir(rel), test: strings.HasSuffix(rel, "_test.go"), generated: generated, file: file, set: set})
 		return nil
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(out) < 20 {
-		t.Fatalf("found only %d Go files below %s: the tests look in the wrong place", len(out), root)
-	}
-	return out
+	return out, err
 }
 
 func within(dir, parent string) bool {
