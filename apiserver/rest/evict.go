@@ -83,6 +83,9 @@ func (s *Service) charge(ctx context.Context, c *Call, pod *corev1.Pod) error {
 		User: c.User, Verb: "update", Kind: kind, Sub: kind.Subresource("status"), Namespace: found.Namespace, Name: found.Name,
 		DryRun: c.DryRun, Manager: "eviction", Strictness: metav1.FieldValidationIgnore, Warn: c.Warn, admitted: true,
 	}
+	if err := s.begin(&call); err != nil {
+		return err
+	}
 	_, err := s.update(ctx, &call, func(old registry.Object) (registry.Object, bool, error) {
 		budget := old.DeepCopyObject().(*policyv1.PodDisruptionBudget)
 		err := spend(budget, pod, metav1.Time{Time: s.Now()})
