@@ -44,9 +44,7 @@ func (c *Cache) trim(ctx context.Context) error {
 			return nil
 		}
 		left := int64(0)
-		for _, t := range c.tables.Load().byName {
-			left += t.trim()
-		}
+		c.tables.Load().all(func(t *Table) { left += t.trim() })
 		c.trimmer.decoded.Store(left)
 		if left > keepDecoded {
 			c.trimmer.decoded.Store(keepDecoded)
