@@ -112,6 +112,7 @@ func (e *Engine) Run(ctx context.Context) error {
 // Close closes all stores.
 func (e *Engine) Close() error {
 	err := e.Builds.Close()
+	e.Images.Close()
 	if cerr := e.Content.Close(); err == nil {
 		err = cerr
 	}

@@ -71,6 +71,7 @@ func open(t testing.TB) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(images.Close)
 	b, err := New(Config{Dir: filepath.Join(dir, "build"), Content: store, Images: images, Runtime: node, CgroupParent: node.Cgroup, Logger: quiet})
 	if err != nil {
 		t.Fatal(err)

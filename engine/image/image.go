@@ -66,7 +66,12 @@ type Store struct {
 	naming sync.Mutex // one change of names at a time: reading what a name pointed at and moving it belong together
 	cache  details    // what was read of immutable blobs
 	pulls  keyLock
+
+	connections connections
 }
+
+// Close lets go of connections to registries. Pulls and pushes must have ended.
+func (s *Store) Close() { s.connections.close() }
 
 // New returns a store of images on an open content store.
 func New(opts Options) (*Store, error) {

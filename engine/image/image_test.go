@@ -56,6 +56,7 @@ func openStore(t *testing.T, dir, driver string, opts Options) (*Store, *content
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(s.Close)
 	return s, c
 }
 

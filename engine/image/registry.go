@@ -2,8 +2,10 @@ package image
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"hash"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -31,13 +33,13 @@ func (s *Store) resolver(auth Auth) remotes.Resolver {
 // certificate authority is configured for it: then that is demanded.
 func (s *Store) RegistryHosts(auth Auth) docker.RegistryHosts {
 	return func(host string) ([]docker.RegistryHost, error) {
-		tlsConfig, configured, err := s.tlsFor(host)
+		tlsConfig, certificates, err := s.tlsFor(host)
 		if err != nil {
 			return nil, errkind.New(errkind.Invalid, "prepare TLS for registry %s: %w", host, err)
 		}
-		loopback := docker.IsLocalhost(host)
+		loopback, configured := docker.IsLocalhost(host), certificates.authority
 		tlsConfig.InsecureSkipVerify = loopback && !configured
-		var transport http.RoundTripper = docker.DefaultHTTPTransport(tlsConfig)
+		var transport http.RoundTripper = s.connections.to(host, tlsConfig, certificates.digest)
 		if loopback && !configured {
 			transport = docker.NewHTTPFallback(transport)
 		}
@@ -83,19 +85,25 @@ func (s *Store) login(host string, auth Auth) (func(string) (string, string, err
 	}, header, nil
 }
 
+// certificates says which of them are configured for a host.
+type certificates struct {
+	authority bool
+	digest    [sha256.Size]byte // of all files' contents
+}
+
 // tlsFor reads the certificates configured for a host.
-func (s *Store) tlsFor(host string) (_ *tls.Config, configured bool, _ error) {
-	config := &tls.Config{MinVersion: tls.VersionTLS12}
+func (s *Store) tlsFor(host string) (*tls.Config, certificates, error) {
+	config, found, sum := &tls.Config{MinVersion: tls.VersionTLS12}, certificates{}, sha256.New()
 	for _, dir := range s.opts.CertsDirs {
 		dir = filepath.Join(dir, host)
 		authorities, err := filepath.Glob(filepath.Join(dir, "*.crt"))
 		if err != nil {
-			return nil, false, err
+			return nil, found, err
 		}
 		for _, path := range authorities {
 			pem, err := os.ReadFile(path)
 			if err != nil {
-				return nil, false, err
+				return nil, found, err
 			}
 			if config.RootCAs == nil {
 				if config.RootCAs, err = x509.SystemCertPool(); err != nil {
@@ -103,23 +111,36 @@ func (s *Store) tlsFor(host string) (_ *tls.Config, configured bool, _ error) {
 				}
 			}
 			if !config.RootCAs.AppendCertsFromPEM(pem) {
-				return nil, false, errkind.New(errkind.Invalid, "%s holds no certificate", path)
+				return nil, found, errkind.New(errkind.Invalid, "%s holds no certificate", path)
 			}
-			configured = true
+			sum.Write(pem)
+			found.authority = true
 		}
-		certs, err := filepath.Glob(filepath.Join(dir, "*.cert"))
-		if err != nil {
-			return nil, false, err
-		}
-		for _, path := range certs {
-			pair, err := tls.LoadX509KeyPair(path, path[:len(path)-len(".cert")]+".key")
-			if err != nil {
-				return nil, false, err
-			}
-			config.Certificates = append(config.Certificates, pair)
+		if err := addPairs(config, dir, sum); err != nil {
+			return nil, found, err
 		}
 	}
-	return config, configured, nil
+	found.digest = [sha256.Size]byte(sum.Sum(nil))
+	return config, found, nil
+}
+
+// addPairs reads the client certificates of a folder, each with the key beside it.
+func addPairs(config *tls.Config, dir string, sum hash.Hash) error {
+	certs, err := filepath.Glob(filepath.Join(dir, "*.cert"))
+	if err != nil {
+		return err
+	}
+	for _, path := range certs {
+		pair, err := tls.LoadX509KeyPair(path, path[:len(path)-len(".cert")]+".key")
+		if err != nil {
+			return err
+		}
+		for _, der := range pair.Certificate {
+			sum.Write(der)
+		}
+		config.Certificates = append(config.Certificates, pair)
+	}
+	return nil
 }
 
 // Login checks a login at a registry, and returns nil if the registry takes it.

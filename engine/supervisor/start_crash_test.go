@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -53,9 +54,7 @@ func TestSupervisorEndsWhileStarting(t *testing.T) {
 			if err := n.Client.Start(t.Context(), "c"); err != nil {
 				t.Fatalf("start again: %v", err)
 			}
-			if got := pids(t, "sleep "+mark); got != 1 {
-				t.Errorf("%d processes run, want one", got)
-			}
+			awaitProgram(t, "sleep "+mark)
 			if err := n.Client.Delete(t.Context(), "c", true); err != nil {
 				t.Fatal(err)
 			}
@@ -103,6 +102,20 @@ func dieAt(t *testing.T, n *helpertest.Node, step string) int {
 		t.Fatal(err)
 	}
 	return awaitNext(t, n, hello.Pid)
+}
+
+// awaitProgram returns once one process runs the command: a container is started when its first process is, which then becomes the program.
+func awaitProgram(t *testing.T, command string) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		switch got := pids(t, command); {
+		case got == 1:
+			return
+		case time.Now().After(deadline):
+			t.Errorf("%d processes run %q, want one", got, command)
+			return
+		}
+	}
 }
 
 // awaitNext returns once another supervisor than the one that ends serves. The old one may take a question with it.
