@@ -269,9 +269,11 @@ func testPages(t *testing.T, c *kubernetes.Clientset, form string) {
 	if err != nil || len(now.Items) != 4 {
 		t.Fatalf("list now: %v, %d items, want 4", err, len(now.Items))
 	}
-	err = c.CoreV1().RESTClient().Get().Namespace(namespace).Resource("configmaps").Param("resourceVersion", "999999").MaxRetries(0).Do(ctx).Error()
-	if !apierrors.IsTimeout(err) || !apierrors.HasStatusCause(err, metav1.CauseTypeResourceVersionTooLarge) {
-		t.Fatalf("list at a version to come: %v, want a timeout that says so", err)
+	for _, path := range []string{"configmaps", "configmaps/m1"} {
+		err = c.CoreV1().RESTClient().Get().Namespace(namespace).Suffix(path).Param("resourceVersion", "999999").MaxRetries(0).Do(ctx).Error()
+		if !apierrors.IsTimeout(err) || !apierrors.HasStatusCause(err, metav1.CauseTypeResourceVersionTooLarge) {
+			t.Fatalf("%s at a version to come: %v, want a timeout that says so", path, err)
+		}
 	}
 }
 

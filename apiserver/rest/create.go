@@ -211,11 +211,12 @@ func (s *Service) birth(obj registry.Object) {
 	obj.SetSelfLink("")
 }
 
-// setNamespace makes the object's namespace the request's, or refuses the two to differ.
+// setNamespace makes the object's namespace the request's, or refuses the two to differ. One that a cluster-wide object names is dropped, for
+// clients send one.
 func setNamespace(c *Call, obj metav1.Object) error {
 	switch {
-	case !c.Kind.Namespaced && obj.GetNamespace() != "":
-		return apierrors.NewBadRequest("the namespace of the provided object does not match the namespace sent on the request")
+	case !c.Kind.Namespaced:
+		obj.SetNamespace("")
 	case obj.GetNamespace() == "":
 		obj.SetNamespace(c.Namespace)
 	case obj.GetNamespace() != c.Namespace:

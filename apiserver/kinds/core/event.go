@@ -18,7 +18,7 @@ func coreEvents() *registry.Kind {
 		StoragePrefix:    "events",
 		New:              func() registry.Object { return &corev1.Event{} },
 		NewList:          func() runtime.Object { return &corev1.EventList{} },
-		ValidateCreate:   meta.Faults(validateCoreEvent),
+		ValidateCreate:   meta.Faults(validateCoreEventCreate),
 		ValidateUpdate:   meta.FaultsOf(validateCoreEventUpdate),
 		Fields:           coreEventFields,
 		SelectableFields: coreEventFieldNames,

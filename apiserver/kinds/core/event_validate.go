@@ -4,7 +4,7 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/validate/content"
+	"k8s.io/apimachinery/pkg/api/validation/path"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -18,28 +18,36 @@ const (
 	maxEventNote  = 1024
 )
 
+// validateCoreEventCreate holds the name only to what a path can carry: writers make names of what the event is about.
+func validateCoreEventCreate(event *corev1.Event) field.ErrorList {
+	return append(meta.Validate(event, true, path.ValidatePathSegmentName), validateCoreEvent(event)...)
+}
+
 // validateCoreEvent is lenient with events of the old form, which have no eventTime: their writers are many and old.
 func validateCoreEvent(event *corev1.Event) field.ErrorList {
 	return ValidateEvent(event, "reportingComponent")
 }
 
 func ValidateEvent(event *corev1.Event, controllerField string) field.ErrorList {
-	var errs field.ErrorList
-	switch about := event.InvolvedObject.Namespace; {
-	case about == "" && event.Namespace != metav1.NamespaceDefault && event.Namespace != metav1.NamespaceSystem,
-		about != "" && about != event.Namespace:
-		errs = append(errs, field.Invalid(field.NewPath("involvedObject", "namespace"), about, "does not match event.namespace"))
-	}
+	errs := validateEventNamespace(event)
 	for _, msg := range validation.IsDNS1123Subdomain(event.Namespace) {
 		errs = append(errs, field.Invalid(field.NewPath("namespace"), event.Namespace, msg))
-	}
-	for _, msg := range content.IsPathSegmentName(event.Name) {
-		errs = append(errs, field.Invalid(meta.MetaPath.Child("name"), event.Name, msg))
 	}
 	if event.EventTime.IsZero() && controllerField == "reportingComponent" {
 		return errs
 	}
 	return append(errs, validateEventReport(event, controllerField)...)
+}
+
+// validateEventNamespace holds an event of the old form to the namespace of what it is about. One of the newer form may be about an object of
+// any namespace; one about an object of none belongs into one of the system's.
+func validateEventNamespace(event *corev1.Event) field.ErrorList {
+	about, old := event.InvolvedObject.Namespace, event.EventTime.IsZero()
+	home := event.Namespace == metav1.NamespaceDefault || !old && event.Namespace == metav1.NamespaceSystem
+	if about == "" && !home || about != "" && old && about != event.Namespace {
+		return field.ErrorList{field.Invalid(field.NewPath("involvedObject", "namespace"), about, "does not match event.namespace")}
+	}
+	return nil
 }
 
 // validateEventReport checks what events of the newer form must say.
