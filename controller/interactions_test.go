@@ -18,8 +18,8 @@ import (
 	"github.com/cuppa-project/cuppa/kube/kubetest"
 )
 
-// transcript writes down what one controller wrote in each step of a story. How often it wrote a status, or lost a race against another controller, is
-// left out, as that depends on how fast each of them is.
+// transcript writes down what one controller wrote in each step of a story. How often it wrote a status, told an event again, or lost a race
+// against another controller, is left out, as that depends on how fast each of them is.
 type transcript struct {
 	*world
 	controller string
@@ -34,7 +34,7 @@ func (s *transcript) step(title string, until func() error) {
 	counts := map[string]int{}
 	for line := range strings.Lines(s.writes[s.controller].Log()) {
 		line = generated.ReplaceAllString(strings.TrimSuffix(line, "\n"), "${1}*")
-		if strings.HasPrefix(line, "create events") || strings.HasPrefix(line, "update status") ||
+		if strings.HasPrefix(line, "create events") || strings.HasPrefix(line, "patch events") || strings.HasPrefix(line, "update status") ||
 			strings.HasPrefix(line, "update ") && strings.HasSuffix(line, ": Conflict") {
 			continue
 		}
