@@ -35,12 +35,21 @@ func (l loopback) Setup(_ context.Context, pod PodNetwork) (PodAddresses, error)
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread()
-		err := unix.Unshare(unix.CLONE_NEWNET)
-		if err == nil {
+		home, err := os.Open("/proc/thread-self/ns/net")
+		if err != nil {
+			done <- err
+			return
+		}
+		defer home.Close()
+		if err = unix.Unshare(unix.CLONE_NEWNET); err == nil {
 			err = loopbackUp()
 		}
 		if err == nil {
 			err = unix.Mount("/proc/thread-self/ns/net", path, "", unix.MS_BIND, "")
+		}
+		// The process's first thread does not end with its goroutine, so it must come back.
+		if unix.Setns(int(home.Fd()), unix.CLONE_NEWNET) == nil {
+			runtime.UnlockOSThread()
 		}
 		done <- err
 	}()

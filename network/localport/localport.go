@@ -62,6 +62,7 @@ type Set struct {
 	mu      sync.Mutex
 	open    map[Port]*socket
 	serving *serving // nil while Run does not run
+	ended   bool     // Run has ended: nobody would close what were opened now
 }
 
 // serving is what goroutines of one Run share.
@@ -108,10 +109,13 @@ func (s *socket) close() {
 }
 
 // Sync opens and closes ports until exactly the wanted ones are held, and returns those that cannot be had, in order. Ports held already
-// are not touched.
+// are not touched. After Run has ended it does nothing: a caller that is a moment late leaves no port behind.
 func (s *Set) Sync(want []Port) []Clash {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.ended {
+		return nil
+	}
 	wanted := map[Port]Port{}
 	for _, p := range want {
 		wanted[p.key()] = p
@@ -204,14 +208,14 @@ func (s *socket) listen(p Port, family string, addr netip.Addr) error {
 func (s *Set) Run(ctx context.Context) error {
 	now := &serving{done: make(chan struct{})}
 	s.mu.Lock()
-	s.serving = now
+	s.serving, s.ended = now, false
 	for _, sock := range s.open {
 		s.serve(now, sock)
 	}
 	s.mu.Unlock()
 	<-ctx.Done()
 	s.mu.Lock()
-	s.serving = nil
+	s.serving, s.ended = nil, true
 	for key, sock := range s.open {
 		sock.close()
 		delete(s.open, key)

@@ -159,3 +159,21 @@ func TestRunClosesEverything(t *testing.T) {
 		c.Close()
 	}
 }
+
+// TestLateSync: who asks for a port when the set has ended gets none, and leaves none held.
+func TestLateSync(t *testing.T) {
+	ns := netnstest.New(t)
+	s := New(Config{NS: ns})
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := s.Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	port := Port{Port: 8000, Protocol: "TCP", Target: netip.MustParseAddrPort("127.0.0.1:9000")}
+	if clashes := s.Sync([]Port{port}); len(clashes) > 0 || len(s.open) > 0 {
+		t.Errorf("after the end: %v, %d ports held", clashes, len(s.open))
+	}
+	if _, err := netnstest.Dial(ns, "tcp", "127.0.0.1:8000", time.Second); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("the port: %v, want refused", err)
+	}
+}
