@@ -139,7 +139,7 @@ func (j *job) show(path string) string {
 
 // compose lets compose-go load the files and explains its errors.
 func (j *job) compose(ctx context.Context) (*types.Project, error) {
-	project, err := j.library(ctx)
+	project, err := j.project(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -157,9 +157,9 @@ func (j *job) compose(ctx context.Context) (*types.Project, error) {
 	return project, nil
 }
 
-// library runs compose-go. A value of a kind that it did not expect, such as a number beyond all bounds, makes it panic: that is a fault in
+// project runs compose-go. A value of a kind that it did not expect, such as a number beyond all bounds, makes it panic: that is a fault in
 // the file, and is told as one.
-func (j *job) library(ctx context.Context) (project *types.Project, err error) {
+func (j *job) project(ctx context.Context) (project *types.Project, err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
 			var names []string
