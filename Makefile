@@ -4,7 +4,7 @@ BIN     := bin/cuppa
 HELPER  := engine/helper/dist/cuppa-helper
 HEAVY   := cmd/cuppa/dist/cuppa-heavy.json
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-GOFILES := $(shell find . -name '*.go' -not -path './examples/*' -not -path './tmpdeps/*' -not -name '*_test.go')
+GOFILES := $(shell find . -name '*.go' -not -path './examples/*' -not -path './tmpdeps/*' -not -path '*/.*/*' -not -name '*_test.go')
 EXAMPLE := examples/dockercoins
 LDFLAGS  = -s -w -X main.version=$(VERSION) -X k8s.io/component-base/version.gitVersion=v1.37.2+cuppa
 
