@@ -144,7 +144,7 @@ func New(config Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.rest.Admission = admission.Default(admission.Config{Reader: reader{s.rest}, Services: config.Services})
+	s.rest.Admission = admission.Default(admission.Config{Reader: reader{s.rest}, Authorizer: config.Authorizer, Services: config.Services})
 	if config.Admission != nil {
 		config.Admission(&s.rest.Admission)
 	}

@@ -1,8 +1,12 @@
 package admission
 
+import "github.com/cuppa-project/cuppa/apiserver/authz"
+
 // Config says what the plugins work with.
 type Config struct {
 	Reader Reader
+	// Authorizer says who may approve and sign certificates. Required.
+	Authorizer authz.Authorizer
 	// Services hands out addresses and ports; nil: Services are stored as they come.
 	Services Services
 }
@@ -16,6 +20,7 @@ func Default(config Config) Pipeline {
 	extras := &engineExtras{reader: config.Reader}
 	classes := &priorities{reader: config.Reader}
 	runtimes := &runtimeClasses{reader: config.Reader}
+	signers := &signers{authorizer: config.Authorizer}
 	p := Pipeline{
 		Mutating: []Plugin{
 			{Name: "NamespaceLifecycle", On: []Operation{Create, Delete}, Admit: life.admit},
@@ -30,6 +35,9 @@ func Default(config Config) Pipeline {
 			{Name: "EngineExtras", On: []Operation{Create, Update}, Admit: extras.validate},
 			{Name: "Priority", On: []Operation{Create, Update, Delete}, Admit: classes.validate},
 			{Name: "RuntimeClass", On: []Operation{Create}, Admit: runtimes.validate},
+			{Name: "CertificateApproval", On: []Operation{Update}, Admit: signers.approve},
+			{Name: "CertificateSigning", On: []Operation{Update}, Admit: signers.sign},
+			{Name: "CertificateSubjectRestriction", On: []Operation{Create}, Admit: restrictSubject},
 		},
 	}
 	if config.Services != nil {

@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/cuppa-project/cuppa/apiserver/kinds/apps"
+	"github.com/cuppa-project/cuppa/apiserver/kinds/certificates"
 	"github.com/cuppa-project/cuppa/apiserver/kinds/coordination"
 	"github.com/cuppa-project/cuppa/apiserver/kinds/core"
 	"github.com/cuppa-project/cuppa/apiserver/kinds/discovery"
@@ -39,6 +40,7 @@ func New(config Config) *registry.Snapshot {
 	snapshot, err := registry.NewSnapshot(slices.Concat(
 		core.Kinds(core.Config{IPFamilies: config.IPFamilies}),
 		apps.Kinds(),
+		certificates.Kinds(),
 		coordination.Kinds(),
 		discovery.Kinds(),
 		events.Kinds(),

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 
 	"github.com/google/go-cmp/cmp"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -160,6 +161,9 @@ func apply(kind *registry.Kind, verb string, obj, old registry.Object) (faults, 
 		}
 		if kind.PrepareCreate != nil {
 			kind.PrepareCreate(obj)
+		}
+		if kind.Requested != nil {
+			kind.Requested(obj, authenticationv1.UserInfo{Username: "jane", UID: "7", Groups: []string{"staff"}, Extra: map[string]authenticationv1.ExtraValue{"tier": {"1"}}})
 		}
 		errs = kind.ValidateCreate(obj)
 		if kind.Warnings != nil {

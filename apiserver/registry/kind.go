@@ -84,6 +84,8 @@ type Kind struct {
 	// status update) and maintain metadata.generation. They run after defaulting and mutating admission, and before validation.
 	PrepareCreate func(obj Object)
 	PrepareUpdate func(obj, old Object)
+	// Requested writes into a new object who asks for it; nil: that is not part of the object. It runs right after PrepareCreate.
+	Requested func(obj Object, user authenticationv1.UserInfo)
 	// ValidateCreate and ValidateUpdate return every fault found, each with its field path. Object metadata is included.
 	ValidateCreate func(obj Object) field.ErrorList
 	ValidateUpdate func(obj, old Object) field.ErrorList

@@ -137,6 +137,9 @@ func (s *Service) createAdmitted(ctx context.Context, c *Call, req *admission.Re
 	if c.Kind.PrepareCreate != nil {
 		c.Kind.PrepareCreate(req.Object)
 	}
+	if c.Kind.Requested != nil {
+		c.Kind.Requested(req.Object, userInfo(c.User))
+	}
 	result, err := s.admitCreate(ctx, c, req)
 	req.Finish(err == nil && !c.DryRun)
 	return result, err

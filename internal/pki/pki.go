@@ -1,6 +1,7 @@
 // Package pki is Cuppa's own certificate authority: one root per cluster, certificates issued from it, all as files.
 //
-// It holds no policy about who may have which certificate. Start with Open; rotate.go renews certificates while they are in use.
+// It holds no policy about who may have which certificate. Start with Open; request.go is for those who ask an authority that is elsewhere, and
+// for that authority; rotate.go renews certificates while they are in use.
 package pki
 
 import (
@@ -171,16 +172,7 @@ func newRoot(dir string) (Pair, error) {
 }
 
 func certify(template, parent *x509.Certificate, key *ecdsa.PrivateKey, signer crypto.Signer) (Pair, error) {
-	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
-	if err != nil {
-		return Pair{}, err
-	}
-	template.SerialNumber = serial
-	template.NotBefore = time.Now().Add(-backdate)
-	if template.NotAfter.After(parent.NotAfter) {
-		template.NotAfter = parent.NotAfter // nobody believes it any longer than that
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), signer)
+	cert, err := certificate(template, parent, key.Public(), signer)
 	if err != nil {
 		return Pair{}, err
 	}
@@ -188,10 +180,25 @@ func certify(template, parent *x509.Certificate, key *ecdsa.PrivateKey, signer c
 	if err != nil {
 		return Pair{}, err
 	}
-	return Pair{
-		Cert: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
-		Key:  pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: raw}),
-	}, nil
+	return Pair{Cert: cert, Key: pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: raw})}, nil
+}
+
+// certificate makes the certificate of a public key, in PEM form: it gets a number, and begins a little in the past.
+func certificate(template, parent *x509.Certificate, public crypto.PublicKey, signer crypto.Signer) ([]byte, error) {
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
+	if err != nil {
+		return nil, err
+	}
+	template.SerialNumber = serial
+	template.NotBefore = time.Now().Add(-backdate)
+	if template.NotAfter.After(parent.NotAfter) {
+		template.NotAfter = parent.NotAfter // nobody believes it any longer than that
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, public, signer)
+	if err != nil {
+		return nil, err
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), nil
 }
 
 func read(dir, name string) (Pair, error) {
