@@ -65,9 +65,14 @@ const ClusterDomain = "cluster.local"
 const (
 	GroupMasters = "system:masters"
 	GroupNodes   = "system:nodes"
+	// GroupBootstrappers is the group of whoever may ask for the first certificate of a node.
+	GroupBootstrappers = "system:bootstrappers"
 	// GroupCompose is the group of Compose's front end on a server's own machine, the only one that may ask the engine for extras.
 	GroupCompose = "cuppa:compose"
 )
+
+// ExtraNode is what a bootstrap credential says beside its name: the nodes whose first certificate it may ask for. Without it: any.
+const ExtraNode = "cuppa.dev/node"
 
 // VersionOf tells the versions of a Compose service apart, by the annotations of its pod template or of a pod.
 func VersionOf(annotations map[string]string) string {

@@ -181,6 +181,7 @@ func (c *control) controllers(server *apiserver.Server) (run.Func, error) {
 		Logger:  c.logger,
 		PodCIDR: c.ranges.Pods,
 		RootCA:  c.certs.ca.PEM(),
+		Sign:    c.certs.ca.Sign,
 		Metrics: metrics,
 	}
 	return lead.New(lead.Config{

@@ -15,10 +15,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cuppa-project/cuppa/api"
+	"github.com/cuppa-project/cuppa/apiserver"
 	"github.com/cuppa-project/cuppa/apiserver/apiservertest"
 	"github.com/cuppa-project/cuppa/apiserver/authn"
 	"github.com/cuppa-project/cuppa/app/local"
 	"github.com/cuppa-project/cuppa/controller"
+	"github.com/cuppa-project/cuppa/internal/pki"
 	"github.com/cuppa-project/cuppa/internal/run"
 	"github.com/cuppa-project/cuppa/kube"
 	"github.com/cuppa-project/cuppa/kube/kubetest"
@@ -33,6 +35,8 @@ type world struct {
 	t      *testing.T
 	ctx    context.Context
 	writes map[string]*kubetest.Interceptor // of each controller
+	server *apiserver.Server
+	ca     *pki.Authority
 }
 
 func newWorld(t *testing.T) *world {
@@ -42,12 +46,16 @@ func newWorld(t *testing.T) *world {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	writes := map[string]*kubetest.Interceptor{}
+	ca, err := pki.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
 	parts := controller.Parts(controller.Config{
 		Cluster: func(name string) kube.Cluster {
 			writes[name] = kubetest.Intercept(local.New(server.Server, authn.User{Name: "system:controller:" + name}, logger))
 			return writes[name]
 		},
-		Logger: logger, PodCIDR: netip.MustParsePrefix("10.42.0.0/16"), RootCA: []byte("the root"),
+		Logger: logger, PodCIDR: netip.MustParsePrefix("10.42.0.0/16"), RootCA: []byte("the root"), Sign: ca.Sign,
 	})
 	go func() { done <- run.Group(ctx, parts...) }()
 	t.Cleanup(func() {
@@ -57,7 +65,7 @@ func newWorld(t *testing.T) *world {
 		}
 	})
 	admin := local.New(server.Server, authn.User{Name: "admin", Groups: []string{api.GroupMasters}}, logger)
-	w := &world{Cluster: admin, t: t, ctx: ctx, writes: writes}
+	w := &world{Cluster: admin, t: t, ctx: ctx, writes: writes, server: server.Server, ca: ca}
 	// Pods need the account that a controller makes.
 	w.until(func() error {
 		if _, ok := kube.Get[*corev1.ServiceAccount](w, kube.ServiceAccounts, "default", "default"); !ok {

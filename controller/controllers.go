@@ -10,6 +10,7 @@ import (
 
 	"k8s.io/utils/clock"
 
+	"github.com/cuppa-project/cuppa/controller/certificate"
 	"github.com/cuppa-project/cuppa/controller/dependency"
 	"github.com/cuppa-project/cuppa/controller/deployment"
 	"github.com/cuppa-project/cuppa/controller/disruption"
@@ -32,10 +33,11 @@ type Config struct {
 	// Cluster gives each controller its view of the API under its own identity; name is the controller's.
 	Cluster func(name string) kube.Cluster
 	Logger  *slog.Logger
-	Clock   clock.Clock   // nil: the real one
-	PodCIDR netip.Prefix  // the cluster's pod range
-	RootCA  []byte        // the cluster's CA, PEM
-	Metrics *loop.Metrics // nil: none
+	Clock   clock.Clock      // nil: the real one
+	PodCIDR netip.Prefix     // the cluster's pod range
+	RootCA  []byte           // the cluster's CA, PEM
+	Sign    certificate.Sign // with the cluster's CA; nil: certificates are signed elsewhere
+	Metrics *loop.Metrics    // nil: none
 }
 
 // Controller is one row of the table.
@@ -62,6 +64,7 @@ func All() []Controller {
 		{"nodeipam", func(d loop.Deps, c Config) run.Func { return nodeipam.New(d, c.PodCIDR) }},
 		{"dependency", plain(dependency.New)},
 		{"disruption", plain(disruption.New)},
+		{"certificate", func(d loop.Deps, c Config) run.Func { return certificate.New(d, c.Sign) }},
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	appsv1 "k8s.io/api/apps/v1"
+	certificatesv1 "k8s.io/api/certificates/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -33,6 +34,8 @@ var (
 	ReplicaSets            = appsv1.SchemeGroupVersion.WithResource("replicasets")
 	Deployments            = appsv1.SchemeGroupVersion.WithResource("deployments")
 	PodDisruptionBudgets   = policyv1.SchemeGroupVersion.WithResource("poddisruptionbudgets")
+
+	CertificateSigningRequests = certificatesv1.SchemeGroupVersion.WithResource("certificatesigningrequests")
 )
 
 // Get returns one object from a Cluster's memory. The object is shared: copy it before changing it.

@@ -59,5 +59,6 @@ var nodeTable = []nodeRule{
 	{resource: "/serviceaccounts/token", verbs: "create"},
 	{resource: "/events", verbs: "create update patch"},
 	{resource: "events.k8s.io/events", verbs: "create update patch"},
+	{resource: "certificates.k8s.io/certificatesigningrequests", verbs: "create get list watch"},
 	{resource: "coordination.k8s.io/leases", verbs: "get list watch create update patch delete"},
 }

@@ -48,6 +48,7 @@ func system() Rules {
 			write("get create", "/pods/exec", "/pods/attach", "/pods/portforward"),
 			write("get", "/pods/log"),
 		)},
+		{Whose: "who joins with a node", Who: group(api.GroupBootstrappers), What: write("create get list watch", "certificates.k8s.io/certificatesigningrequests")},
 		{Whose: "anyone known: discovery", Who: group(authn.GroupAuthenticated), What: discovery},
 		{Whose: "anyone at all: health and version", Who: anyone, What: health},
 	}

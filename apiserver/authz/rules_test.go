@@ -18,6 +18,7 @@ func TestDefault(t *testing.T) {
 		"account":    {Name: "system:serviceaccount:default:default", Groups: []string{authn.GroupAuthenticated}},
 		"anyone":     {Name: "system:anonymous", Groups: []string{authn.GroupUnauthenticated}},
 		"compose":    {Name: "compose", Groups: []string{"cuppa:compose", authn.GroupAuthenticated}},
+		"joiner":     {Name: "system:bootstrap:abc", Groups: []string{"system:bootstrappers", authn.GroupAuthenticated}},
 		"impostor":   {Name: "system:node:n1", Groups: []string{authn.GroupAuthenticated}},
 	}
 	for _, c := range []struct {
@@ -37,6 +38,14 @@ func TestDefault(t *testing.T) {
 		{"node", "create", "/secrets", "", false},
 		{"node", "update", "apps/deployments", "d", false},
 		{"node", "get", "path:/metrics", "", false},
+		{"node", "create", "certificates.k8s.io/certificatesigningrequests", "", true},
+		{"node", "approve", "certificates.k8s.io/signers", "kubernetes.io/kubelet-serving", false},
+		{"joiner", "create", "certificates.k8s.io/certificatesigningrequests", "", true},
+		{"joiner", "watch", "certificates.k8s.io/certificatesigningrequests", "", true},
+		{"joiner", "update", "certificates.k8s.io/certificatesigningrequests/approval", "r", false},
+		{"joiner", "approve", "certificates.k8s.io/signers", "kubernetes.io/kube-apiserver-client-kubelet", false},
+		{"joiner", "get", "/nodes", "n1", false},
+		{"controller", "sign", "certificates.k8s.io/signers", "kubernetes.io/kubelet-serving", true},
 		{"impostor", "list", "/pods", "", false},
 		{"scheduler", "create", "/pods/binding", "p", true},
 		{"scheduler", "list", "apps/replicasets", "", true},
