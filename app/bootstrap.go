@@ -41,14 +41,22 @@ func (c *control) bootstrap(ctx context.Context, cluster kube.Cluster) error {
 			return fmt.Errorf("make the kubernetes service: %w", err)
 		}
 	}
+	if err := c.ownSlice(ctx, cluster, int32(port)); err != nil {
+		return err
+	}
+	return c.ownEndpoints(ctx, cluster, int32(port))
+}
+
+// ownSlice makes this server the endpoint of default/kubernetes.
+func (c *control) ownSlice(ctx context.Context, cluster kube.Cluster, port int32) error {
 	slice := &discoveryv1.EndpointSlice{
 		ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: "kubernetes",
 			Labels: map[string]string{discoveryv1.LabelServiceName: "kubernetes"}},
 		AddressType: discoveryv1.AddressTypeIPv4,
 		Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{c.address.String()}, Conditions: discoveryv1.EndpointConditions{Ready: ptr.To(true)}}},
-		Ports:       []discoveryv1.EndpointPort{{Name: ptr.To("https"), Port: ptr.To(int32(port)), Protocol: ptr.To(corev1.ProtocolTCP)}},
+		Ports:       []discoveryv1.EndpointPort{{Name: ptr.To("https"), Port: ptr.To(port), Protocol: ptr.To(corev1.ProtocolTCP)}},
 	}
-	_, err = cluster.Create(ctx, slice)
+	_, err := cluster.Create(ctx, slice)
 	if !apierrors.IsAlreadyExists(err) {
 		return err
 	}
@@ -58,6 +66,29 @@ func (c *control) bootstrap(ctx context.Context, cluster kube.Cluster) error {
 	}
 	changed := have.DeepCopy()
 	changed.Endpoints, changed.Ports = slice.Endpoints, slice.Ports
+	_, err = cluster.Update(ctx, changed)
+	return err
+}
+
+// ownEndpoints says the same in the older form, for clients that read that. No slice is to be made of it.
+func (c *control) ownEndpoints(ctx context.Context, cluster kube.Cluster, port int32) error {
+	wanted := &corev1.Endpoints{
+		ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: "kubernetes", Labels: map[string]string{discoveryv1.LabelSkipMirror: "true"}},
+		Subsets: []corev1.EndpointSubset{{
+			Addresses: []corev1.EndpointAddress{{IP: c.address.String()}},
+			Ports:     []corev1.EndpointPort{{Name: "https", Port: port, Protocol: corev1.ProtocolTCP}},
+		}},
+	}
+	_, err := cluster.Create(ctx, wanted)
+	if !apierrors.IsAlreadyExists(err) {
+		return err
+	}
+	have, ok := kube.Get[*corev1.Endpoints](cluster, kube.Endpoints, wanted.Namespace, wanted.Name)
+	if !ok || equality.Semantic.DeepEqual(have.Subsets, wanted.Subsets) {
+		return nil
+	}
+	changed := have.DeepCopy()
+	changed.Subsets = wanted.Subsets
 	_, err = cluster.Update(ctx, changed)
 	return err
 }

@@ -14,7 +14,9 @@ import (
 	"github.com/cuppa-project/cuppa/controller/dependency"
 	"github.com/cuppa-project/cuppa/controller/deployment"
 	"github.com/cuppa-project/cuppa/controller/disruption"
+	"github.com/cuppa-project/cuppa/controller/endpoints"
 	"github.com/cuppa-project/cuppa/controller/endpointslice"
+	"github.com/cuppa-project/cuppa/controller/endpointslicemirroring"
 	"github.com/cuppa-project/cuppa/controller/garbage"
 	"github.com/cuppa-project/cuppa/controller/loop"
 	"github.com/cuppa-project/cuppa/controller/namespace"
@@ -59,7 +61,9 @@ func All() []Controller {
 		{"deployment", plain(deployment.New)},
 		{"replicaset", plain(replicaset.New)},
 		{"replication", plain(replication.New)},
+		{"endpoints", plain(endpoints.New)},
 		{"endpointslice", plain(endpointslice.New)},
+		{"endpointslicemirroring", plain(endpointslicemirroring.New)},
 		{"nodelifecycle", plain(nodelifecycle.New)},
 		{"nodeipam", func(d loop.Deps, c Config) run.Func { return nodeipam.New(d, c.PodCIDR) }},
 		{"dependency", plain(dependency.New)},

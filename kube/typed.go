@@ -28,6 +28,7 @@ var (
 	Secrets                = corev1.SchemeGroupVersion.WithResource("secrets")
 	ServiceAccounts        = corev1.SchemeGroupVersion.WithResource("serviceaccounts")
 	Events                 = corev1.SchemeGroupVersion.WithResource("events")
+	Endpoints              = corev1.SchemeGroupVersion.WithResource("endpoints")
 	EndpointSlices         = discoveryv1.SchemeGroupVersion.WithResource("endpointslices")
 	Leases                 = coordinationv1.SchemeGroupVersion.WithResource("leases")
 	ReplicationControllers = corev1.SchemeGroupVersion.WithResource("replicationcontrollers")

@@ -5,16 +5,10 @@ package endpointslice
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"maps"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/cuppa-project/cuppa/controller/loop"
@@ -50,32 +44,18 @@ func (c controller) watch(ctx context.Context, enqueue func(loop.Key)) error {
 		return err
 	}
 	return kube.Watch(ctx, c.Cluster, kube.Pods, func(old, new *corev1.Pod) {
-		if old != nil && new != nil && sameEndpoint(old, new) {
+		if old != nil && new != nil && kube.SameEndpoint(old, new) {
 			return
 		}
-		c.enqueueServices(old, new, enqueue)
-	})
-}
-
-// sameEndpoint says whether a change of a pod leaves every endpoint made from it as it was. Most status updates do.
-func sameEndpoint(old, new *corev1.Pod) bool {
-	return old.UID == new.UID && equality.Semantic.DeepEqual(old.Status.PodIPs, new.Status.PodIPs) &&
-		kube.PodReady(old) == kube.PodReady(new) && kube.PodFinished(old) == kube.PodFinished(new) &&
-		(old.DeletionTimestamp == nil) == (new.DeletionTimestamp == nil) &&
-		old.Spec.NodeName == new.Spec.NodeName && maps.Equal(old.Labels, new.Labels)
-}
-
-func (c controller) enqueueServices(old, new *corev1.Pod, enqueue func(loop.Key)) {
-	for _, p := range []*corev1.Pod{old, new} {
-		if p == nil {
-			continue
-		}
-		for _, svc := range kube.Selecting[*corev1.Service](c.Cluster, kube.Services, p.Namespace, p.Labels) {
-			if labels.SelectorFromSet(svc.Spec.Selector).Matches(labels.Set(p.Labels)) {
+		for _, pod := range []*corev1.Pod{old, new} {
+			if pod == nil {
+				continue
+			}
+			for _, svc := range kube.ServicesOf(c.Cluster, pod) {
 				enqueue(loop.KeyOf(svc))
 			}
 		}
-	}
+	})
 }
 
 func (c controller) reconcile(ctx context.Context, key loop.Key) (time.Duration, error) {
@@ -93,7 +73,7 @@ func (c controller) reconcile(ctx context.Context, key loop.Key) (time.Duration,
 		}
 	}
 	pods := kube.Labelled[*corev1.Pod](c.Cluster, kube.Pods, kube.ByLabel, key.Namespace, labels.SelectorFromSet(svc.Spec.Selector))
-	return 0, c.apply(ctx, svc, Decide(svc, pods, existing, c.zones(pods)))
+	return 0, Decide(svc, pods, existing, c.zones(pods)).Carry(ctx, c.Cluster, kube.EndpointSlices)
 }
 
 // zones are the zones of the pods' nodes.
@@ -110,29 +90,4 @@ func (c controller) zones(pods []*corev1.Pod) map[string]string {
 		}
 	}
 	return out
-}
-
-func (c controller) apply(ctx context.Context, svc *corev1.Service, plan Plan) error {
-	return errors.Join(
-		loop.ForEach(ctx, plan.Create, func(ctx context.Context, s *discoveryv1.EndpointSlice) error {
-			_, err := c.Cluster.Create(ctx, s)
-			if err != nil && !apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
-				return fmt.Errorf("create slice of %s: %w", svc.Name, err)
-			}
-			return nil
-		}),
-		loop.ForEach(ctx, plan.Update, func(ctx context.Context, s *discoveryv1.EndpointSlice) error {
-			if _, err := c.Cluster.Update(ctx, s); err != nil {
-				return fmt.Errorf("update slice %s: %w", s.Name, err)
-			}
-			return nil
-		}),
-		loop.ForEach(ctx, plan.Delete, func(ctx context.Context, s *discoveryv1.EndpointSlice) error {
-			err := c.Cluster.Delete(ctx, kube.EndpointSlices, s.Namespace, s.Name, metav1.DeleteOptions{})
-			if err != nil && !apierrors.IsNotFound(err) {
-				return fmt.Errorf("delete slice %s: %w", s.Name, err)
-			}
-			return nil
-		}),
-	)
 }

@@ -12,10 +12,10 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/util/intstr"
 	utilnet "k8s.io/utils/net"
 	"k8s.io/utils/ptr"
 
+	"github.com/cuppa-project/cuppa/controller/loop"
 	"github.com/cuppa-project/cuppa/kube"
 )
 
@@ -27,9 +27,7 @@ const managedBy = "endpointslice-controller.k8s.io"
 
 // Plan is what the slices of one Service need.
 type Plan struct {
-	Create []*discoveryv1.EndpointSlice
-	Update []*discoveryv1.EndpointSlice
-	Delete []*discoveryv1.EndpointSlice
+	loop.Changes[*discoveryv1.EndpointSlice]
 }
 
 // String lists the plan's actions.
@@ -111,37 +109,13 @@ func podIP(pod *corev1.Pod, family corev1.IPFamily) string {
 func portsOf(svc *corev1.Service, pod *corev1.Pod) []discoveryv1.EndpointPort {
 	var out []discoveryv1.EndpointPort
 	for _, p := range svc.Spec.Ports {
-		number, ok := targetPort(p, pod)
+		number, ok := kube.TargetPort(p, pod)
 		if !ok {
 			continue
 		}
 		out = append(out, discoveryv1.EndpointPort{Name: ptr.To(p.Name), Port: ptr.To(number), Protocol: ptr.To(p.Protocol), AppProtocol: p.AppProtocol})
 	}
 	return out
-}
-
-// targetPort resolves a Service port in a pod; a name no container declares means the pod does not offer it.
-func targetPort(p corev1.ServicePort, pod *corev1.Pod) (int32, bool) {
-	if p.TargetPort.Type == intstr.Int {
-		if p.TargetPort.IntVal == 0 {
-			return p.Port, true
-		}
-		return p.TargetPort.IntVal, true
-	}
-	containers := slices.Clone(pod.Spec.Containers)
-	for _, c := range pod.Spec.InitContainers {
-		if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
-			containers = append(containers, c)
-		}
-	}
-	for _, c := range containers {
-		for _, cp := range c.Ports {
-			if cp.Name == p.TargetPort.StrVal && cp.Protocol == p.Protocol {
-				return cp.ContainerPort, true
-			}
-		}
-	}
-	return 0, false
 }
 
 func portKey(ports []discoveryv1.EndpointPort) string {
