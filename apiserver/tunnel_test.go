@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"net"
@@ -15,9 +16,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gorilla/websocket"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
 
 	"github.com/cuppa-project/cuppa/apiserver"
 	"github.com/cuppa-project/cuppa/apiserver/apiservertest"
@@ -116,6 +119,69 @@ func TestLogs(t *testing.T) {
 	}
 	if got, err := pods.GetLogs("unbound", &corev1.PodLogOptions{}).DoRaw(ctx); err != nil || len(got) != 0 {
 		t.Errorf("a pod without a node: %q, %v, want nothing", got, err)
+	}
+}
+
+// TestLogsOverWebSocket reads logs as a browser does, by each protocol and by none.
+func TestLogsOverWebSocket(t *testing.T) {
+	s := withNode(t)
+	config, err := rest.TLSConfigFor(s.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	open := func(pod, query string, protocols ...string) (string, *http.Response, error) {
+		dialer := websocket.Dialer{TLSClientConfig: config, Subprotocols: protocols}
+		address := "wss" + strings.TrimPrefix(s.Config.Host, "https") + "/api/v1/namespaces/default/pods/" + pod + "/log?" + query
+		conn, resp, err := dialer.Dial(address, nil)
+		if err != nil {
+			return "", resp, err
+		}
+		defer conn.Close()
+		read := conn.Subprotocol() + "|"
+		for {
+			kind, data, err := conn.ReadMessage()
+			if err != nil {
+				if !websocket.IsCloseError(err, websocket.CloseNormalClosure) {
+					return "", resp, err
+				}
+				return read, resp, nil
+			}
+			if kind == websocket.TextMessage {
+				if data, err = base64.StdEncoding.DecodeString(string(data)); err != nil {
+					return "", resp, err
+				}
+			}
+			read += string(data)
+		}
+	}
+	const line = "/containerLogs/default/a/c?tailLines=3\n"
+	for want, protocols := range map[string][]string{
+		"|" + line:                     nil,
+		"binary.k8s.io|" + line:        {"binary.k8s.io"},
+		"base64.binary.k8s.io|" + line: {"other", "base64.binary.k8s.io"},
+	} {
+		if got, _, err := open("a", "tailLines=3", protocols...); err != nil || got != want {
+			t.Errorf("protocols %v: got %q, %v, want %q", protocols, got, err, want)
+		}
+	}
+	for name, c := range map[string]struct{ pod, query, protocol, want string }{
+		"an unknown protocol":     {"a", "", "v4.channel.k8s.io", "offer binary.k8s.io or base64.binary.k8s.io"},
+		"a refusal of the node's": {"a", "previous=true", "", "previous terminated container not found"},
+		"no such pod":             {"b", "", "", `pods \"b\" not found`},
+	} {
+		var protocols []string
+		if c.protocol != "" {
+			protocols = []string{c.protocol}
+		}
+		_, resp, err := open(c.pod, c.query, protocols...)
+		if err == nil || resp == nil {
+			t.Errorf("%s: %v, want a refusal", name, err)
+			continue
+		}
+		body, _ := io.ReadAll(resp.Body)
+		if !strings.Contains(string(body), c.want) {
+			t.Errorf("%s: %s, want %s", name, body, c.want)
+		}
 	}
 }
 

@@ -18,16 +18,17 @@ import (
 // locator finds the address for a stream. Nil without an error: there is nothing to stream yet.
 type locator func(t *Tunnel, req *http.Request, c *rest.Call) (*url.URL, error)
 
-// stream is where one goes, and whether what answers there is a program of the user's own rather than a kubelet.
+// stream is where one goes.
 type stream struct {
 	locate locator
-	direct bool
+	direct bool // what answers there is a program of the user's own rather than a kubelet
+	text   bool // it is only read, so that the kubelet is asked plainly whatever the client speaks
 }
 
 // streams is the table of what rows name as a subresource's Stream.
 func streams() map[registry.Stream]stream {
 	return map[registry.Stream]stream{
-		registry.Log: {locate: logs},
+		registry.Log: {locate: logs, text: true},
 		registry.Exec: {locate: func(t *Tunnel, req *http.Request, c *rest.Call) (*url.URL, error) {
 			return terminal(t, req, c, "exec")
 		}},

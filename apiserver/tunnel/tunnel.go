@@ -19,6 +19,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gorilla/websocket"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -110,6 +111,10 @@ func (t *Tunnel) Serve(w http.ResponseWriter, req *http.Request, c *rest.Call) {
 		t.serveDirect(w, req.WithContext(ctx), where)
 		return
 	}
+	if found.text && websocket.IsWebSocketUpgrade(req) {
+		t.serveWebSocket(w, req.WithContext(ctx), where)
+		return
+	}
 	t.proxy(where).ServeHTTP(w, req.WithContext(ctx))
 }
 
@@ -146,17 +151,7 @@ func explain(resp *http.Response) error {
 		return err
 	}
 	_ = resp.Body.Close() // it has been read
-	message := strings.TrimSpace(string(text))
-	var refusal error
-	switch resp.StatusCode {
-	case http.StatusBadRequest:
-		refusal = apierrors.NewBadRequest(message)
-	case http.StatusInternalServerError:
-		refusal = apierrors.NewInternalError(fmt.Errorf("%s", message))
-	default:
-		refusal = apierrors.NewGenericServerResponse(resp.StatusCode, resp.Request.Method, schema.GroupResource{}, "", message, 0, true)
-	}
-	body, err := rest.EncodeError(refusal)
+	body, err := rest.EncodeError(refusal(resp, strings.TrimSpace(string(text))))
 	if err != nil {
 		return err
 	}
@@ -165,6 +160,18 @@ func explain(resp *http.Response) error {
 	resp.ContentLength = int64(len(body))
 	resp.Body = io.NopCloser(strings.NewReader(string(body)))
 	return nil
+}
+
+// refusal is what a client is told of a kubelet's answer that is none.
+func refusal(resp *http.Response, message string) error {
+	switch resp.StatusCode {
+	case http.StatusBadRequest:
+		return apierrors.NewBadRequest(message)
+	case http.StatusInternalServerError:
+		return apierrors.NewInternalError(fmt.Errorf("%s", message))
+	default:
+		return apierrors.NewGenericServerResponse(resp.StatusCode, resp.Request.Method, schema.GroupResource{}, "", message, 0, true)
+	}
 }
 
 // node finds where a node's kubelet listens.
