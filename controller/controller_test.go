@@ -294,6 +294,35 @@ func TestDeletePropagation(t *testing.T) {
 	}
 }
 
+// TestCircleOfOwners: three objects that own each other, each blocking the next, all go when one is deleted in the foreground.
+func TestCircleOfOwners(t *testing.T) {
+	w := newWorld(t)
+	names := []string{"a", "b", "c"}
+	made := map[string]kube.Object{}
+	for _, name := range names {
+		made[name] = w.create(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}})
+	}
+	for i, name := range names {
+		owner := made[names[(i+1)%len(names)]]
+		refs := []map[string]any{{"apiVersion": "v1", "kind": "ConfigMap", "name": owner.GetName(), "uid": owner.GetUID(), "blockOwnerDeletion": true}}
+		if _, err := kube.MergePatch(w.ctx, w, kube.ConfigMaps, "default", name, map[string]any{"metadata": map[string]any{"ownerReferences": refs}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	foreground := metav1.DeletePropagationForeground
+	if err := w.Delete(w.ctx, kube.ConfigMaps, "default", "a", metav1.DeleteOptions{PropagationPolicy: &foreground}); err != nil {
+		t.Fatal(err)
+	}
+	w.until(func() error {
+		for _, name := range names {
+			if obj, there := kube.Get[*corev1.ConfigMap](w, kube.ConfigMaps, "default", name); there {
+				return fmt.Errorf("%s is there, owned by %v, finalizers %v", name, obj.OwnerReferences, obj.Finalizers)
+			}
+		}
+		return nil
+	})
+}
+
 func TestNamespaceGoesWithAllThatIsInIt(t *testing.T) {
 	w := newWorld(t)
 	w.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "gone"}})

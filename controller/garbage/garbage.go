@@ -42,15 +42,16 @@ func (c *controller) reconcile(ctx context.Context, key loop.Key) (time.Duration
 	if len(obj.GetOwnerReferences()) == 0 {
 		return 0, nil
 	}
-	states := map[metav1.OwnerReference]ownerState{}
+	states, circle := map[metav1.OwnerReference]ownerState{}, false
 	for _, ref := range obj.GetOwnerReferences() {
 		state, err := c.owner(ctx, key.Namespace, ref)
 		if err != nil {
 			return 0, err
 		}
 		states[strip(ref)] = state
+		circle = circle || state == waiting && c.inCircle(obj)
 	}
-	switch action := decide(obj.GetOwnerReferences(), states); action.kind {
+	switch action := decide(obj.GetOwnerReferences(), states, circle); action.kind {
 	case remove:
 		// The revision must still be the one that was judged: an owner that orphans takes its reference away just before it goes.
 		err := c.Cluster.Delete(ctx, key.Resource, key.Namespace, key.Name, metav1.DeleteOptions{
@@ -59,10 +60,20 @@ func (c *controller) reconcile(ctx context.Context, key loop.Key) (time.Duration
 		if err != nil && !apierrors.IsNotFound(err) {
 			return 0, fmt.Errorf("delete: %w", err)
 		}
-	case dropRefs:
+	case dropRefs, unblock:
 		return 0, c.setOwners(ctx, key, obj, action.refs)
 	}
 	return 0, nil
+}
+
+// inCircle says whether one of an object's dependents waits for its own to go.
+func (c *controller) inCircle(obj kube.Object) bool {
+	return slices.ContainsFunc(c.dependents(obj), func(d dependent) bool { return waits(d.obj) })
+}
+
+// waits says whether an object is in foreground deletion: it goes when its dependents are gone.
+func waits(obj kube.Object) bool {
+	return obj.GetDeletionTimestamp() != nil && slices.Contains(obj.GetFinalizers(), metav1.FinalizerDeleteDependents)
 }
 
 // owner finds out how an owner stands, asking the server when memory does not know it.
@@ -85,7 +96,7 @@ func (c *controller) owner(ctx context.Context, namespace string, ref metav1.Own
 	switch {
 	case obj.GetUID() != ref.UID:
 		return absent, nil
-	case obj.GetDeletionTimestamp() != nil && slices.Contains(obj.GetFinalizers(), metav1.FinalizerDeleteDependents):
+	case waits(obj):
 		return waiting, nil
 	}
 	return solid, nil
@@ -118,7 +129,7 @@ func (c *controller) foreground(ctx context.Context, key loop.Key, owner kube.Ob
 	blocking := false
 	for _, d := range c.dependents(owner) {
 		for _, ref := range d.obj.GetOwnerReferences() {
-			blocking = blocking || ref.UID == owner.GetUID() && ref.BlockOwnerDeletion != nil && *ref.BlockOwnerDeletion
+			blocking = blocking || ref.UID == owner.GetUID() && blocks(ref)
 		}
 		if d.obj.GetDeletionTimestamp() == nil {
 			c.enqueue(d.key)

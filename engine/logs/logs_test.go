@@ -41,7 +41,7 @@ func TestWriterFormat(t *testing.T) {
 	got, _ := os.ReadFile(path)
 	at := "2026-01-02T03:04:05.000000005Z "
 	want := at + "stdout F one\n" + at + "stdout F two\n" + at + "stdout F \n" +
-		at + "stdout P " + long[:crilog.MaxMessage] + "\n" + at + "stdout F xxx\n" + at + "stderr F bad\n" + at + "stdout F end\n"
+		at + "stdout P " + long[:crilog.MaxMessage] + "\n" + at + "stdout F xxx\n" + at + "stderr F bad\n" + at + "stdout P end\n"
 	if diff := cmp.Diff(want, string(got)); diff != "" {
 		t.Errorf("log file (-want +got):\n%s", diff)
 	}

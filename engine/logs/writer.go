@@ -110,7 +110,7 @@ func (w *Writer) Write(s crilog.Stream, data []byte) error {
 	return w.flush(buf)
 }
 
-// Flush ends the unfinished line of a stream, as at its end.
+// Flush writes the unfinished line of a stream, as at its end: as a part, so that who reads it adds no newline that was never written.
 func (w *Writer) Flush(s crilog.Stream) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -118,7 +118,7 @@ func (w *Writer) Flush(s crilog.Stream) error {
 	if len(l.pending) == 0 {
 		return nil
 	}
-	buf := crilog.AppendRecord(nil, crilog.AppendHead(nil, w.cfg.Now(), s), false, l.pending)
+	buf := crilog.AppendRecord(nil, crilog.AppendHead(nil, w.cfg.Now(), s), true, l.pending)
 	l.pending = nil
 	return w.flush(buf)
 }

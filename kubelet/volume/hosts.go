@@ -13,13 +13,14 @@ import (
 // the host's file with the aliases added.
 func Hosts(pod *corev1.Pod, hostFile string, ips []string, hostname, fqdn string) string {
 	var b strings.Builder
-	b.WriteString("# Kubernetes-managed hosts file.\n")
 	if pod.Spec.HostNetwork {
+		b.WriteString("# Kubernetes-managed hosts file (host network).\n")
 		b.WriteString(hostFile)
 		if !strings.HasSuffix(hostFile, "\n") {
 			b.WriteByte('\n')
 		}
 	} else {
+		b.WriteString("# Kubernetes-managed hosts file.\n")
 		b.WriteString("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n")
 		b.WriteString("fe00::0\tip6-localnet\nfe00::0\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n")
 		for _, ip := range ips {

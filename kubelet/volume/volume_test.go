@@ -338,13 +338,13 @@ func TestHostsFile(t *testing.T) {
 	pod := podWith()
 	pod.Spec.HostAliases = []corev1.HostAlias{{IP: "192.0.2.7", Hostnames: []string{"db", "db.local"}}}
 	got := volume.Hosts(pod, "", []string{"10.1.0.5"}, "p", "p.sub.ns.svc.cluster.local")
-	for _, line := range []string{"127.0.0.1\tlocalhost\n", "10.1.0.5\tp.sub.ns.svc.cluster.local\tp\n", "192.0.2.7\tdb\tdb.local\n"} {
+	for _, line := range []string{"# Kubernetes-managed hosts file.\n", "127.0.0.1\tlocalhost\n", "10.1.0.5\tp.sub.ns.svc.cluster.local\tp\n", "192.0.2.7\tdb\tdb.local\n"} {
 		if !strings.Contains(got, line) {
 			t.Errorf("no line %q in:\n%s", line, got)
 		}
 	}
 	pod.Spec.HostNetwork = true
-	if got := volume.Hosts(pod, "192.0.2.1 host", nil, "p", ""); !strings.Contains(got, "192.0.2.1 host\n192.0.2.7\tdb") {
+	if got := volume.Hosts(pod, "192.0.2.1 host", nil, "p", ""); got != "# Kubernetes-managed hosts file (host network).\n192.0.2.1 host\n192.0.2.7\tdb\tdb.local\n" {
 		t.Errorf("on the host's network:\n%s", got)
 	}
 }
