@@ -243,6 +243,12 @@ func TestRealContainers(t *testing.T) {
 		{"limits seen", "cat /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null || cat /sys/fs/cgroup/memory.max", func(c *runtimeapi.ContainerConfig) {
 			c.Linux = &runtimeapi.LinuxContainerConfig{Resources: &runtimeapi.LinuxContainerResources{MemoryLimitInBytes: 16 << 20}}
 		}, "16777216\n", 0, "Completed"},
+		{"limits that may come seen", "ls -d /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null | wc -l", func(c *runtimeapi.ContainerConfig) {
+			c.Linux = &runtimeapi.LinuxContainerConfig{Resources: &runtimeapi.LinuxContainerResources{OomScoreAdj: 999}}
+		}, "1\n", 0, "Completed"},
+		{"no limits to be seen", "ls -A /sys/fs/cgroup | wc -l", func(c *runtimeapi.ContainerConfig) {
+			c.Linux = &runtimeapi.LinuxContainerConfig{Resources: &runtimeapi.LinuxContainerResources{OomScoreAdj: 1000}}
+		}, "0\n", 0, "Completed"},
 		{"volume fill", "exec 2>&1; cat /etc/passwd | head -n 1; ls /vol", func(c *runtimeapi.ContainerConfig) {
 			c.Mounts = []*runtimeapi.Mount{{ContainerPath: "/etc", HostPath: filepath.Join(volume, "etc")}}
 		}, "root:x:0:0:root:/root:/bin/sh\nls: /vol: No such file or directory\n", 1, "Error"},

@@ -27,8 +27,8 @@ func mounts(spec *specs.Spec, in specInput, sc *runtimeapi.LinuxContainerSecurit
 		{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: sys},
 		shmMount(in),
 	}
-	if privileged || seesLimits(in, spec) {
-		// It costs a fifth of a start, so only those get it who can learn or do something there.
+	if privileged || mayHaveLimits(in, spec) {
+		// It costs a fifth of a start on cgroup v1, so only those get it who can learn or do something there.
 		all = append(all, specs.Mount{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup",
 			Options: []string{"nosuid", "noexec", "nodev", "relatime", sys[3]}})
 	}
@@ -80,10 +80,15 @@ func shmMount(in specInput) specs.Mount {
 	return specs.Mount{Destination: "/dev/shm", Type: "tmpfs", Source: "shm", Options: append(options, "size=65536k")}
 }
 
-// seesLimits tells whether there is a limit that programs would look for in their cgroup.
-func seesLimits(in specInput, spec *specs.Spec) bool {
+// bestEffort is the adjustment of the kernel's killer by which a kubelet marks a container that asked for nothing.
+const bestEffort = 1000
+
+// mayHaveLimits tells whether there is, or will be, a limit that programs would look for in their cgroup: a container that asked for something may be
+// given limits while it runs, one that asked for nothing may not (KEP-1287: a resize keeps the pod's quality of service).
+func mayHaveLimits(in specInput, spec *specs.Spec) bool {
 	r, pod := spec.Linux.Resources, in.pod.Config.GetLinux().GetResources()
-	return r.Memory != nil && r.Memory.Limit != nil || r.CPU != nil && r.CPU.Quota != nil && *r.CPU.Quota > 0 ||
+	return in.config.GetLinux().GetResources().GetOomScoreAdj() < bestEffort ||
+		r.Memory != nil && r.Memory.Limit != nil || r.CPU != nil && r.CPU.Quota != nil && *r.CPU.Quota > 0 ||
 		pod.GetMemoryLimitInBytes() > 0 || pod.GetCpuQuota() > 0
 }
 
