@@ -693,6 +693,15 @@ func TestImageChangeRestartsTheContainer(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.create(newPod("web"))
 		after(time.Second)
+		broken := false
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		err := kube.Watch(ctx, w.cluster, kube.Pods, func(_, new *corev1.Pod) {
+			broken = broken || ready(new) != corev1.ConditionTrue
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
 		pod := w.pod("web").DeepCopy()
 		pod.Spec.Containers[0].Image = "sidecar:1"
 		if _, err := w.cluster.Update(context.Background(), pod); err != nil {
@@ -702,6 +711,27 @@ func TestImageChangeRestartsTheContainer(t *testing.T) {
 		got := status(w.pod("web"), "app")
 		if got.RestartCount != 1 || got.ImageID != "sha256:sidecar:1" {
 			t.Errorf("after the image changed: %+v", got)
+		}
+		if broken {
+			t.Error("the pod looked broken while its container changed in no time")
+		}
+	})
+}
+
+// TestImageChangeThatFails: a container whose new image cannot be had leaves a pod that says so.
+func TestImageChangeThatFails(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.create(newPod("web"))
+		after(time.Second)
+		pod := w.pod("web").DeepCopy()
+		pod.Spec.Containers[0].Image = "nowhere:1"
+		if _, err := w.cluster.Update(context.Background(), pod); err != nil {
+			t.Fatal(err)
+		}
+		after(time.Second)
+		got := status(w.pod("web"), "app")
+		if ready(w.pod("web")) != corev1.ConditionFalse || got.State.Waiting == nil || !strings.HasPrefix(got.State.Waiting.Reason, "ErrImage") {
+			t.Errorf("after the image changed to one that is nowhere: %s, %+v", ready(w.pod("web")), got)
 		}
 	})
 }

@@ -8,6 +8,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+
+	"github.com/cuppa-project/cuppa/kubelet/observe"
 )
 
 // statusDelay is how long a change that nobody waits for may be held back, so that it travels with the next one.
@@ -40,12 +42,12 @@ func (w *Worker) publish(ctx context.Context, in Input, plan *Plan) {
 	w.writer.Set(ctx, next)
 }
 
-// mayWait tells whether a status can travel with the next one: the small steps of making a pod, and those between the end of its last
-// container and its last report.
+// mayWait tells whether a status can travel with the next one: the small steps of making a pod, those of putting a container of a new definition in
+// the place of the old one, and those between the end of the pod's last container and its last report.
 func (w *Worker) mayWait(in Input, plan *Plan, next corev1.PodStatus) bool {
 	switch plan.Verdict.Stage {
 	case Active:
-		return !urgent(w.previous, next)
+		return !urgent(w.previous, next, func(name string) bool { return changing(in, name) })
 	case Deleting:
 		last := slices.ContainsFunc(plan.Actions, func(a Action) bool { return a.Verb == Report })
 		return !last && !w.memory.Reported && !in.Observed.AnyRunning()
@@ -64,11 +66,29 @@ func (w *Worker) tellBackoff(pod *corev1.Pod, next corev1.PodStatus) {
 	}
 }
 
-// urgent tells whether somebody may wait for the difference between two statuses: everything but that a pod is being made.
-func urgent(old, next corev1.PodStatus) bool {
+// changing tells whether a container is on its way from an old definition to the pod's present one: it is being stopped for that, or has been, and
+// its successor is about to start. Who changed it knows, and a pod is not to look broken for the moment that takes.
+func changing(in Input, name string) bool {
+	out := false
+	each(in.Pod, func(c *corev1.Container) {
+		last := in.Observed.Newest(name)
+		if c.Name != name || last == nil || last.Hash == "" || last.Hash == observe.Hash(c) {
+			return
+		}
+		op := in.Memory.Running[string(StartContainer)]
+		held := op.Name != name && in.Memory.Crash[name].Until(last.FinishedAt).After(in.Now) || in.Memory.Start[name].Failed()
+		out = last.State == observe.Exited && !held || last.State == observe.Running && beingReplaced(in, last.ID)
+	})
+	return out
+}
+
+// urgent tells whether somebody may wait for the difference between two statuses: everything but that a pod is being made, or one of its
+// containers is changing.
+func urgent(old, next corev1.PodStatus, changing func(name string) bool) bool {
 	if old.Phase != next.Phase && next.Phase != corev1.PodPending {
 		return true
 	}
+	anyChanging := false
 	for _, pair := range [][2][]corev1.ContainerStatus{
 		{old.InitContainerStatuses, next.InitContainerStatuses}, {old.ContainerStatuses, next.ContainerStatuses},
 		{old.EphemeralContainerStatuses, next.EphemeralContainerStatuses},
@@ -80,12 +100,16 @@ func urgent(old, next corev1.PodStatus) bool {
 			continue
 		}
 		for i := range pair[1] {
+			if changing(pair[1][i].Name) {
+				anyChanging = true
+				continue
+			}
 			if stateOf(pair[0][i]) != stateOf(pair[1][i]) || pair[0][i].Ready != pair[1][i].Ready {
 				return true
 			}
 		}
 	}
-	return conditionOf(old, corev1.PodReady) != conditionOf(next, corev1.PodReady) && conditionOf(old, corev1.PodReady) != ""
+	return !anyChanging && conditionOf(old, corev1.PodReady) != conditionOf(next, corev1.PodReady) && conditionOf(old, corev1.PodReady) != ""
 }
 
 func anyBegun(list []corev1.ContainerStatus) bool {
