@@ -67,6 +67,10 @@ type Cluster interface {
 	// Metadata is like Source for those who look at metadata alone, whatever the kind: nothing but the metadata of what it returns may be
 	// relied on, and managedFields may be missing there. Nothing is decoded, sent or kept for its sake that metadata does not need.
 	Metadata(res schema.GroupVersionResource) Source
+	// One follows a single object, without anything else of its resource: for those who may read, or need, no more than that. It calls fn with the
+	// object as it is, shared and read-only (nil: there is none), then whenever that has changed, from one goroutine, until ctx ends. It returns
+	// after the first call, or with the reason why there was none.
+	One(ctx context.Context, res schema.GroupVersionResource, namespace, name string, fn func(Object)) error
 	// Resources lists what the server serves and can list and delete, one version of each resource.
 	Resources(ctx context.Context) ([]Resource, error)
 	// FollowResources calls fn with what Resources lists, then again whenever that has changed, from one goroutine, until ctx ends. It

@@ -49,6 +49,15 @@ func (c *Cluster) Metadata(res schema.GroupVersionResource) kube.Source {
 	return c.source(res, metadata)
 }
 
+// One implements kube.Cluster.
+func (c *Cluster) One(ctx context.Context, res schema.GroupVersionResource, namespace, name string, fn func(kube.Object)) error {
+	key := name
+	if namespace != "" {
+		key = namespace + "/" + name
+	}
+	return source{cluster: c, res: res, look: whole, only: key}.Watch(ctx, func(e kube.Event) { fn(e.New) })
+}
+
 func (c *Cluster) source(res schema.GroupVersionResource, look func(cache.Entry) kube.Object) kube.Source {
 	return source{cluster: c, res: res, look: look}
 }

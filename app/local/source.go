@@ -18,6 +18,7 @@ type source struct {
 	cluster *Cluster
 	res     schema.GroupVersionResource
 	look    func(cache.Entry) kube.Object // what callers see of an entry: whole, or metadata
+	only    string                        // the key of the one object that is watched; "": all are. That it is not there is told too, as an empty event.
 }
 
 // table is the resource's memory; nil while it is not served.
@@ -111,6 +112,9 @@ func (s source) Watch(ctx context.Context, fn func(kube.Event)) error {
 	_, changed := s.cluster.server.Registry().Changed()
 	table := s.table()
 	if table == nil {
+		if s.only != "" {
+			fn(kube.Event{})
+		}
 		s.cluster.wg.Go(func() { s.await(ctx, changed, fn) })
 		return nil
 	}
@@ -124,9 +128,17 @@ func (s source) Watch(ctx context.Context, fn func(kube.Event)) error {
 
 // start delivers what there is.
 func (s source) start(table *cache.Table, fn func(kube.Event)) (*cache.Watcher, error) {
-	snapshot, watcher, err := table.SnapshotAndWatch(cache.WatchOptions{Queue: -1, Gapless: true})
+	snapshot, watcher, err := table.SnapshotAndWatch(s.options())
 	if err != nil {
 		return nil, err
+	}
+	if s.only != "" {
+		var e kube.Event
+		if entry, ok := snapshot.Get(s.only); ok {
+			e.New = s.look(entry)
+		}
+		fn(e)
+		return watcher, nil
 	}
 	snapshot.Ascend("", "", func(e cache.Entry) bool {
 		if obj := s.look(e); obj != nil {
@@ -135,6 +147,10 @@ func (s source) start(table *cache.Table, fn func(kube.Event)) (*cache.Watcher, 
 		return true
 	})
 	return watcher, nil
+}
+
+func (s source) options() cache.WatchOptions {
+	return cache.WatchOptions{Queue: -1, Gapless: true, Prefix: s.only, Exact: s.only != ""}
 }
 
 // await waits until the server has the resource, then follows it.
@@ -179,7 +195,7 @@ func (s source) follow(ctx context.Context, table *cache.Table, watcher *cache.W
 		// The resource is served in another way; what watchers know of it is told anew by what is different.
 		before := table.Snapshot()
 		var after cache.Snapshot
-		if after, watcher, err = next.SnapshotAndWatch(cache.WatchOptions{Queue: -1, Gapless: true}); err != nil {
+		if after, watcher, err = next.SnapshotAndWatch(s.options()); err != nil {
 			return
 		}
 		s.difference(before, after, fn)
@@ -218,6 +234,12 @@ func (s source) difference(before, after cache.Snapshot, fn func(kube.Event)) {
 		if e.Old != nil || e.New != nil {
 			fn(e)
 		}
+	}
+	if s.only != "" {
+		was, _ := before.Get(s.only)
+		is, _ := after.Get(s.only)
+		tell(was, is)
+		return
 	}
 	before.Ascend("", "", func(was cache.Entry) bool {
 		if _, still := after.Get(was.Key()); !still {

@@ -37,6 +37,7 @@ func Run(t *testing.T, c kube.Cluster) {
 		{"IndexesOfTheTable", s.indexesOfTheTable},
 		{"SelectorsAreFound", s.selectorsAreFound},
 		{"MetadataAlone", s.metadataAlone},
+		{"OneIsFollowed", s.oneIsFollowed},
 		{"ErrorsAreStatusErrors", s.errorsAreStatusErrors},
 		{"StatusAndPatch", s.statusAndPatch},
 		{"Binding", s.binding},

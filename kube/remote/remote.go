@@ -102,6 +102,22 @@ func (c *Cluster) Metadata(res schema.GroupVersionResource) kube.Source {
 	return c.source(of{res, true})
 }
 
+// Await blocks until the Sources of the resources hold what there is, or ctx ends. Before that they seem empty to those who only read them.
+func (c *Cluster) Await(ctx context.Context, resources ...schema.GroupVersionResource) error {
+	var filled []<-chan struct{}
+	for _, res := range resources { // all of them begin before the first is waited for
+		filled = append(filled, c.source(of{res, false}).informer.HasSyncedChecker().Done())
+	}
+	for _, done := range filled {
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
 func (c *Cluster) source(of of) *source {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -185,6 +185,9 @@ func (s *source) Watch(ctx context.Context, fn func(kube.Event)) error {
 		return err
 	}
 	context.AfterFunc(ctx, func() { _ = s.informer.RemoveEventHandler(reg) })
-	cache.WaitForCacheSync(ctx.Done(), reg.HasSynced)
+	select {
+	case <-reg.HasSyncedChecker().Done():
+	case <-ctx.Done():
+	}
 	return ctx.Err()
 }

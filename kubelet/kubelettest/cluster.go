@@ -274,6 +274,11 @@ func (c *Cluster) Live(_ context.Context, gvr schema.GroupVersionResource, names
 // Source implements kube.Cluster.
 func (c *Cluster) Source(gvr schema.GroupVersionResource) kube.Source { return source{c, gvr.Resource} }
 
+// One implements kube.Cluster.
+func (c *Cluster) One(ctx context.Context, gvr schema.GroupVersionResource, namespace, name string, fn func(kube.Object)) error {
+	return kubetest.One(ctx, c.Source(gvr), namespace, name, fn)
+}
+
 // Metadata implements kube.Cluster.
 func (c *Cluster) Metadata(gvr schema.GroupVersionResource) kube.Source { return c.Source(gvr) }
 
