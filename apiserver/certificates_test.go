@@ -30,7 +30,9 @@ func signingRules(_ context.Context, req authz.Request) (authz.Decision, string,
 // TestCertificateApproval: whoever may write requests may for that not yet answer them; answers are for those who may act for the signer.
 func TestCertificateApproval(t *testing.T) {
 	s := apiservertest.New(t, apiservertest.Options{Change: func(c *apiserver.Config) {
-		c.Authorizer = append(authz.Default(), authz.Stage{Name: "test", Authorizer: authz.Func(signingRules)})
+		c.Authorizer = func(graph authz.Graph) authz.Authorizer {
+			return append(authz.Default(graph), authz.Stage{Name: "test", Authorizer: authz.Func(signingRules)})
+		}
 	}})
 	jane, err := kubernetes.NewForConfig(s.Client(t, "jane", "staff"))
 	if err != nil {

@@ -1,6 +1,7 @@
 package apiserver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -220,7 +221,7 @@ func (s *Server) authorize(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		x := exchangeOf(req)
 		question := x.target.question(x.user)
-		err := authz.May(req.Context(), s.config.Authorizer, question)
+		err := authz.May(req.Context(), s.may, question)
 		switch {
 		case err == nil:
 			next.ServeHTTP(w, req)
@@ -233,9 +234,10 @@ func (s *Server) authorize(next http.Handler) http.Handler {
 }
 
 func (t target) question(user authn.User) authz.Request {
+	t.name = cmp.Or(t.name, t.selected)
 	return authz.Request{
 		User: user, Verb: t.verb, Namespace: t.namespace, Group: t.group, Version: t.version,
-		Resource: t.resource, Subresource: t.subresource, Name: t.name, Path: t.path,
+		Resource: t.resource, Subresource: t.subresource, Name: t.name, Path: t.path, Selector: t.selector,
 	}
 }
 

@@ -38,7 +38,7 @@ func (s *Server) impersonate(next http.Handler) http.Handler {
 		}
 		x := exchangeOf(req)
 		for _, question := range impersonations(x.user, wish) {
-			if err := authz.May(req.Context(), s.config.Authorizer, question); err != nil {
+			if err := authz.May(req.Context(), s.may, question); err != nil {
 				rest.WriteError(w, req, err)
 				return
 			}

@@ -73,7 +73,7 @@ func (s *Server) alsoMay(ctx context.Context, c *rest.Call, verb string) error {
 	if c.Sub != nil {
 		question.Subresource = c.Sub.Name
 	}
-	return authz.May(ctx, s.config.Authorizer, question)
+	return authz.May(ctx, s.may, question)
 }
 
 func (l *Local) kindOf(obj runtime.Object) (*registry.Kind, error) {

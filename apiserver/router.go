@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/cuppa-project/cuppa/apiserver/registry"
@@ -21,6 +22,9 @@ type target struct {
 	group, version, resource string // resource is empty for paths that are not resources
 	namespace, name          string
 	subresource, tail        string // tail: what follows the subresource, without the slash
+
+	selector fields.Selector // of what is about many objects; nil: there is none, or it cannot be read, which is found out later
+	selected string          // the one name that it leaves
 }
 
 func (t target) gvr() schema.GroupVersionResource {
@@ -46,6 +50,7 @@ func parseTarget(req *http.Request) target {
 	}
 	t.parseResource(rest)
 	t.verb = t.resourceVerb(req, watch)
+	t.parseSelector(req)
 	return t
 }
 
@@ -65,6 +70,19 @@ func (t *target) parseResource(rest []string) {
 	if t.resource == "namespaces" && t.group == "" && t.name != "" {
 		t.namespace = t.name
 	}
+}
+
+// parseSelector reads what authorisation must know of the selector of a request for many objects.
+func (t *target) parseSelector(req *http.Request) {
+	if t.name != "" || !strings.Contains(req.URL.RawQuery, "fieldSelector=") || t.verb != "list" && t.verb != "watch" && t.verb != "deletecollection" {
+		return
+	}
+	selector, err := fields.ParseSelector(req.URL.Query().Get("fieldSelector"))
+	if err != nil {
+		return
+	}
+	t.selector = selector
+	t.selected, _ = selector.RequiresExactMatch("metadata.name")
 }
 
 func (t *target) resourceVerb(req *http.Request, watch bool) string {

@@ -46,8 +46,8 @@ type Config struct {
 	Tokens []authn.Token
 	// AccountKey signs service account tokens; nil: there are none.
 	AccountKey *ecdsa.PrivateKey
-	// Authorizer decides; nil: authz.Default().
-	Authorizer authz.Authorizer
+	// Authorizer makes who decides, from what the server knows of its objects; nil: authz.Default.
+	Authorizer func(authz.Graph) authz.Authorizer
 	// Services hands out Service addresses; nil: Services are stored as they come.
 	Services admission.Services
 	// Admission, if set, may add to the pipeline that admission.Default makes, before anything is served.
@@ -75,7 +75,7 @@ func (c *Config) validate() error {
 		c.Kinds = kinds.All()
 	}
 	if c.Authorizer == nil {
-		c.Authorizer = authz.Default()
+		c.Authorizer = func(graph authz.Graph) authz.Authorizer { return authz.Default(graph) }
 	}
 	if c.MaxReads == 0 {
 		c.MaxReads = 400
@@ -100,6 +100,7 @@ type Server struct {
 	cache     *cache.Cache
 	rest      *rest.Service
 	who       *authn.Authenticator
+	may       authz.Authorizer
 	documents *discovery.Documents
 	openapi   *openapi.Handler
 	tunnel    *tunnel.Tunnel // nil: none
@@ -144,7 +145,8 @@ func New(config Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.rest.Admission = admission.Default(admission.Config{Reader: reader{s.rest}, Authorizer: config.Authorizer, Services: config.Services})
+	s.may = config.Authorizer(graph{s})
+	s.rest.Admission = admission.Default(admission.Config{Reader: reader{s.rest}, Authorizer: s.may, Services: config.Services})
 	if config.Admission != nil {
 		config.Admission(&s.rest.Admission)
 	}

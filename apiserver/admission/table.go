@@ -1,6 +1,10 @@
 package admission
 
-import "github.com/cuppa-project/cuppa/apiserver/authz"
+import (
+	"context"
+
+	"github.com/cuppa-project/cuppa/apiserver/authz"
+)
 
 // Config says what the plugins work with.
 type Config struct {
@@ -16,11 +20,14 @@ type Config struct {
 func Default(config Config) Pipeline {
 	life := &namespaceLifecycle{reader: config.Reader}
 	accounts := &serviceAccounts{reader: config.Reader}
-	nodes := &nodeRestriction{reader: config.Reader}
+	may := func(ctx context.Context, question authz.Request) bool {
+		return authz.May(ctx, config.Authorizer, question) == nil // who cannot say has not said yes
+	}
+	nodes := &nodeRestriction{reader: config.Reader, may: may}
 	extras := &engineExtras{reader: config.Reader}
 	classes := &priorities{reader: config.Reader}
 	runtimes := &runtimeClasses{reader: config.Reader}
-	signers := &signers{authorizer: config.Authorizer}
+	signers := &signers{may: may}
 	p := Pipeline{
 		Mutating: []Plugin{
 			{Name: "NamespaceLifecycle", On: []Operation{Create, Delete}, Admit: life.admit},

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/cuppa-project/cuppa/api"
 	"github.com/cuppa-project/cuppa/internal/errkind"
 )
 
@@ -24,6 +25,24 @@ type User struct {
 
 // In is true if the user belongs to the group.
 func (u User) In(group string) bool { return slices.Contains(u.Groups, group) }
+
+// nodePrefix begins the name of every node's identity.
+const nodePrefix = "system:node:"
+
+// NodeName is the name of a node's identity.
+func NodeName(node string) string { return nodePrefix + node }
+
+// Node is the node whose identity this is, if it is any's: by its name and its group. The node is "" if the name names none.
+func (u User) Node() (node string, ok bool) {
+	if !u.In(api.GroupNodes) {
+		return "", false
+	}
+	node, _ = strings.CutPrefix(u.Name, nodePrefix)
+	if node == u.Name {
+		node = ""
+	}
+	return node, true
+}
 
 // The groups that everyone is put in.
 const (

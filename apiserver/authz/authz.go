@@ -9,6 +9,7 @@ import (
 	"fmt"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/cuppa-project/cuppa/apiserver/authn"
@@ -23,8 +24,9 @@ type Request struct {
 	Version     string
 	Resource    string // empty: Path alone is asked for
 	Subresource string
-	Name        string
+	Name        string // of list, watch and deletecollection too, if their field selector names one
 	Path        string
+	Selector    fields.Selector // of list, watch and deletecollection; nil: everything
 }
 
 // Decision is what one authorizer says of a request.

@@ -18,12 +18,12 @@ type Stage struct {
 // keep the others from being asked.
 type Chain []Stage
 
-// Default is the chain of a cluster. An authorizer that knows more (the pods of a node, roles, a webhook) is one more row.
-func Default() Chain {
+// Default is the chain of a cluster. An authorizer that knows more (roles, a webhook) is one more row.
+func Default(graph Graph) Chain {
 	return Chain{
 		{"NobodyAsCompose", Func(nobodyAsCompose)}, // before the superuser: that identity is had by its certificate alone
 		{"Superuser", Func(superuser)},             // first: whatever else is wrong, an administrator can mend it
-		{"Node", Func(nodes)},
+		{"Node", nodes{graph}},
 		{"System", system()},
 	}
 }
