@@ -113,7 +113,7 @@ func (k *Kubelet) facts(runtimeName, runtimeVersion string) node.Facts {
 
 func (k *Kubelet) deps(facts node.Facts, runtimeName string, recorder *events.Recorder) (*podworker.Deps, error) {
 	c := &k.config
-	reader := objects.Reader{Cluster: c.Cluster}
+	reader := objects.New(c.Cluster, c.Logger)
 	volumes, err := volume.New(volume.Config{
 		DataRoot: c.podsDir(), RunRoot: filepath.Join(c.RunDir, "pods"), Source: reader, Logger: c.Logger,
 	})

@@ -270,35 +270,3 @@ func scheme(port corev1.ServicePort) string {
 	}
 	return strings.ToLower(string(port.Protocol))
 }
-
-// References tells whether a container of a pod needs a ConfigMap or Secret of that name to start.
-func References(pod *corev1.Pod, secret bool, name string) bool {
-	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
-		for i := range list {
-			if containerReferences(&list[i], secret, name) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-func containerReferences(c *corev1.Container, secret bool, name string) bool {
-	for _, from := range c.EnvFrom {
-		if !secret && from.ConfigMapRef != nil && from.ConfigMapRef.Name == name || secret && from.SecretRef != nil && from.SecretRef.Name == name {
-			return true
-		}
-	}
-	for _, env := range c.Env {
-		if env.ValueFrom == nil {
-			continue
-		}
-		if ref := env.ValueFrom.ConfigMapKeyRef; !secret && ref != nil && ref.Name == name {
-			return true
-		}
-		if ref := env.ValueFrom.SecretKeyRef; secret && ref != nil && ref.Name == name {
-			return true
-		}
-	}
-	return false
-}

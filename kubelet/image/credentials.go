@@ -22,17 +22,11 @@ type entry struct {
 	RegistryToken string `json:"registrytoken"`
 }
 
-// credentials are what may open the registry of an image: those in the pod's pull secrets and in its service account's,
-// the most specific path first.
+// credentials are what may open the registry of an image: those in the pod's pull secrets, which include its service account's since it was
+// created, the most specific path first.
 func (p *Puller) credentials(ctx context.Context, pod *corev1.Pod, image string) []*runtimeapi.AuthConfig {
-	names := slices.Clone(pod.Spec.ImagePullSecrets)
-	if pod.Spec.ServiceAccountName != "" && len(names) == 0 {
-		if account := p.Source.ServiceAccount(ctx, pod.Namespace, pod.Spec.ServiceAccountName); account != nil {
-			names = append(names, account.ImagePullSecrets...)
-		}
-	}
 	found := map[string][]entry{}
-	for _, name := range names {
+	for _, name := range pod.Spec.ImagePullSecrets {
 		secret, err := p.Source.Secret(ctx, pod.Namespace, name.Name)
 		if err != nil {
 			continue // a missing pull secret does not matter if the image can be had without it

@@ -22,7 +22,6 @@ import (
 // Source reads the pull secrets.
 type Source interface {
 	Secret(ctx context.Context, namespace, name string) (*corev1.Secret, error)
-	ServiceAccount(ctx context.Context, namespace, name string) *corev1.ServiceAccount
 }
 
 // Puller ensures images.

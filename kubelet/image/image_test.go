@@ -28,10 +28,6 @@ func (s secrets) Secret(_ context.Context, _, name string) (*corev1.Secret, erro
 	return nil, errkind.New(errkind.NotFound, "secret %q not found", name)
 }
 
-func (s secrets) ServiceAccount(context.Context, string, string) *corev1.ServiceAccount {
-	return &corev1.ServiceAccount{ImagePullSecrets: []corev1.LocalObjectReference{{Name: "hub"}}}
-}
-
 func pod() *corev1.Pod { return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "p"}} }
 
 func TestPolicies(t *testing.T) {

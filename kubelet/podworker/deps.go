@@ -34,7 +34,7 @@ type Deps struct {
 	Cluster  kube.Cluster
 	Images   *image.Puller
 	Volumes  *volume.Keeper
-	Objects  objects.Reader
+	Objects  *objects.Reader
 	Events   *events.Recorder
 	Probes   probe.Handler
 	Node     criconfig.Node

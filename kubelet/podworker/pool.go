@@ -14,9 +14,7 @@ import (
 
 	"github.com/cuppa-project/cuppa/internal/run"
 	"github.com/cuppa-project/cuppa/kube"
-	"github.com/cuppa-project/cuppa/kubelet/environ"
 	"github.com/cuppa-project/cuppa/kubelet/observe"
-	"github.com/cuppa-project/cuppa/kubelet/volume"
 )
 
 // Pool holds the workers of this node, one for each pod.
@@ -54,6 +52,7 @@ func (p *Pool) Run(ctx context.Context) error {
 		p.closed = true
 		p.mu.Unlock()
 		p.wait.Wait()
+		p.deps.Objects.Wait()
 	}()
 	p.mu.Lock()
 	p.ctx = ctx
@@ -65,15 +64,6 @@ func (p *Pool) Run(ctx context.Context) error {
 	}
 	if err := p.adopt(ctx); err != nil {
 		return err
-	}
-	for _, mirrored := range []struct {
-		res    bool
-		source kube.Source
-	}{{false, p.deps.Cluster.Source(kube.ConfigMaps)}, {true, p.deps.Cluster.Source(kube.Secrets)}} {
-		err := mirrored.source.Watch(ctx, func(e kube.Event) { p.mirrored(mirrored.res, e) })
-		if err != nil && ctx.Err() == nil {
-			return fmt.Errorf("watch what volumes mirror: %w", err)
-		}
 	}
 	close(p.synced)
 	<-ctx.Done()
@@ -99,6 +89,7 @@ func (p *Pool) podChanged(e kube.Event) {
 	}
 	if w, ok := p.workers[pod.UID]; ok {
 		w.pod = pod
+		p.deps.Objects.Hold(p.ctx, pod, w.mirror)
 		w.setRoom(p.roomFor(pod))
 		w.set(pod)
 		p.makeRoom()
@@ -161,10 +152,12 @@ func (p *Pool) add(pod *corev1.Pod, removed bool) {
 		}
 	}
 	p.workers[pod.UID] = &entry{w, pod}
+	p.deps.Objects.Hold(p.ctx, pod, w.mirror)
 	p.wait.Go(func() {
 		if !w.run(p.ctx) {
 			return
 		}
+		p.deps.Objects.Release(pod.UID)
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		if !w.isRemoved() {
@@ -262,22 +255,6 @@ func (p *Pool) observeAll() {
 	defer p.mu.Unlock()
 	for _, w := range p.workers {
 		w.observe()
-	}
-}
-
-// mirrored tells the pods that use a ConfigMap or Secret that it has changed.
-func (p *Pool) mirrored(secret bool, e kube.Event) {
-	object := e.New
-	if object == nil {
-		object = e.Old
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, w := range p.workers {
-		if w.pod.Namespace == object.GetNamespace() && (volume.References(w.pod, secret, object.GetName()) ||
-			environ.References(w.pod, secret, object.GetName())) {
-			w.mirror()
-		}
 	}
 }
 

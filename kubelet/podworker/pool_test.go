@@ -43,7 +43,7 @@ func newWorld(t *testing.T, dir string) *world {
 func (w *world) start() {
 	w.t.Helper()
 	logger := slog.New(slog.DiscardHandler)
-	reader := objects.Reader{Cluster: w.cluster}
+	reader := objects.New(w.cluster, logger)
 	volumes, err := volume.New(volume.Config{DataRoot: filepath.Join(w.dir, "pods"), RunRoot: filepath.Join(w.dir, "run"), Source: reader, Logger: logger})
 	if err != nil {
 		w.t.Fatal(err)

@@ -148,24 +148,6 @@ func (k *Keeper) Refresh(ctx context.Context, pod *corev1.Pod, facts environ.Fac
 	return next, errors.Join(all...)
 }
 
-// References tells whether a pod's volumes mirror a ConfigMap or Secret of that name.
-func References(pod *corev1.Pod, secret bool, name string) bool {
-	for i := range pod.Spec.Volumes {
-		v := &pod.Spec.Volumes[i]
-		switch {
-		case v.ConfigMap != nil && !secret && v.ConfigMap.Name == name, v.Secret != nil && secret && v.Secret.SecretName == name:
-			return true
-		case v.Projected != nil:
-			for _, s := range v.Projected.Sources {
-				if s.ConfigMap != nil && !secret && s.ConfigMap.Name == name || s.Secret != nil && secret && s.Secret.Name == name {
-					return true
-				}
-			}
-		}
-	}
-	return false
-}
-
 // TearDown takes the volumes of a pod down and deletes their contents, except what is on the host's own paths. It may be called again.
 func (k *Keeper) TearDown(ctx context.Context, uid types.UID) error {
 	k.forgetTokens(uid)
