@@ -475,8 +475,8 @@ func TestKindsThatAreNotStored(t *testing.T) {
 		GVK:      schema.GroupVersionKind{Group: "ask.example.org", Version: "v1", Kind: "SelfSubjectReview"},
 		Resource: "selfsubjectreviews", Singular: "selfsubjectreview", Verbs: []string{"create"}, Storage: registry.Virtual,
 		New: func() registry.Object { return &authenticationv1.SelfSubjectReview{} },
-		Answer: func(_ context.Context, user authenticationv1.UserInfo, obj registry.Object) (registry.Object, error) {
-			obj.(*authenticationv1.SelfSubjectReview).Status.UserInfo = user
+		Answer: func(_ context.Context, from registry.Asker, obj registry.Object) (registry.Object, error) {
+			obj.(*authenticationv1.SelfSubjectReview).Status.UserInfo = from.User
 			return obj, nil
 		},
 	}

@@ -139,7 +139,7 @@ func New(config Config) (*Server, error) {
 	}
 	s.rest, err = rest.New(rest.Config{
 		Registry: s.registry, Store: config.Store, Cache: s.cache,
-		Fields: patch.NewFields(s.registry, openapi.TypeConverter), Accounts: accounts, Authorize: s.alsoMay,
+		Fields: patch.NewFields(s.registry, openapi.TypeConverter), Accounts: accounts, Authorize: s.alsoMay, Judge: judge{s},
 		Stopping: s.stopping, Logger: config.Logger, Now: config.Now,
 	})
 	if err != nil {

@@ -87,35 +87,50 @@ func AccountName(namespace, name string) string {
 	return "system:serviceaccount:" + namespace + ":" + name
 }
 
-// Verify returns whom a token stands for. Every fault is Denied.
+// Verify returns whom a token for the API server stands for. Every fault is Denied.
 func (a *Accounts) Verify(ctx context.Context, token string) (User, error) {
+	user, _, err := a.VerifyFor(ctx, token, []string{a.issuer()})
+	return user, err
+}
+
+// VerifyFor returns whom a token stands for, and which of the audiences it is for: one at least. Every fault is Denied.
+func (a *Accounts) VerifyFor(ctx context.Context, token string, audiences []string) (User, []string, error) {
 	claims, err := parse(&a.Key.PublicKey, token)
 	if err != nil {
-		return User{}, err
+		return User{}, nil, err
 	}
+	common := slices.DeleteFunc(slices.Clone(audiences), func(one string) bool { return !slices.Contains(claims.Audience, one) })
+	if err := a.valid(ctx, claims, common); err != nil {
+		return User{}, nil, err
+	}
+	return accountUser(claims), common, nil
+}
+
+// valid says what is wrong with the claims of a token whose signature is right.
+func (a *Accounts) valid(ctx context.Context, claims Claims, audiences []string) error {
 	now := a.Now().Unix()
 	switch {
-	case claims.Issuer != a.issuer() || !slices.Contains(claims.Audience, a.issuer()):
-		return User{}, errkind.New(errkind.Denied, "token is for another audience")
+	case claims.Issuer != a.issuer() || len(audiences) == 0:
+		return errkind.New(errkind.Denied, "token is for another audience")
 	case now >= claims.Expires:
-		return User{}, errkind.New(errkind.Denied, "token has expired")
+		return errkind.New(errkind.Denied, "token has expired")
 	case now < claims.NotBefore-60:
-		return User{}, errkind.New(errkind.Denied, "token is not valid yet")
+		return errkind.New(errkind.Denied, "token is not valid yet")
 	}
 	p := claims.Private
 	if !a.Exists(ctx, "serviceaccounts", p.Namespace, p.Account.Name, p.Account.UID) {
-		return User{}, errkind.New(errkind.Denied, "service account of the token is gone")
+		return errkind.New(errkind.Denied, "service account of the token is gone")
 	}
 	if p.Pod != nil && !a.Exists(ctx, "pods", p.Namespace, p.Pod.Name, p.Pod.UID) {
-		return User{}, errkind.New(errkind.Denied, "pod of the token is gone")
+		return errkind.New(errkind.Denied, "pod of the token is gone")
 	}
 	if p.Secret != nil && !a.Exists(ctx, "secrets", p.Namespace, p.Secret.Name, p.Secret.UID) {
-		return User{}, errkind.New(errkind.Denied, "secret of the token is gone")
+		return errkind.New(errkind.Denied, "secret of the token is gone")
 	}
 	if p.Pod == nil && p.Node != nil && !a.Exists(ctx, "nodes", "", p.Node.Name, p.Node.UID) {
-		return User{}, errkind.New(errkind.Denied, "node of the token is gone")
+		return errkind.New(errkind.Denied, "node of the token is gone")
 	}
-	return accountUser(claims), nil
+	return nil
 }
 
 func accountUser(claims Claims) User {

@@ -95,17 +95,31 @@ func (a *Authenticator) Identify(ctx context.Context, req *http.Request) (User, 
 	if !ok {
 		return anonymous, nil
 	}
-	if user, ok := a.tokens[HashToken(secret)]; ok {
-		return authenticated(user), nil
-	}
+	user, _, err := a.Token(ctx, secret, nil)
+	return user, err
+}
+
+// Token returns whose a bearer token is, and which of the audiences it is for; none are the API server's own. A token that is not accepted is
+// an error (Denied).
+func (a *Authenticator) Token(ctx context.Context, secret string, audiences []string) (User, []string, error) {
+	own := DefaultIssuer
 	if a.accounts != nil {
-		user, err := a.accounts.Verify(ctx, secret)
-		if err != nil {
-			return User{}, err
-		}
-		return authenticated(user), nil
+		own = a.accounts.issuer()
 	}
-	return User{}, errkind.New(errkind.Denied, "unknown bearer token")
+	if len(audiences) == 0 {
+		audiences = []string{own}
+	}
+	if user, ok := a.tokens[HashToken(secret)]; ok && slices.Contains(audiences, own) {
+		return authenticated(user), []string{own}, nil
+	}
+	if a.accounts == nil {
+		return User{}, nil, errkind.New(errkind.Denied, "unknown bearer token")
+	}
+	user, common, err := a.accounts.VerifyFor(ctx, secret, audiences)
+	if err != nil {
+		return User{}, nil, err
+	}
+	return authenticated(user), common, nil
 }
 
 func bearer(req *http.Request) (string, bool) {

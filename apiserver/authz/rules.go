@@ -50,6 +50,8 @@ func system() Rules {
 		)},
 		{Whose: "who joins with a node", Who: group(api.GroupBootstrappers), What: write("create get list watch", "certificates.k8s.io/certificatesigningrequests")},
 		{Whose: "anyone known: discovery", Who: group(authn.GroupAuthenticated), What: discovery},
+		{Whose: "anyone known: about themselves", Who: group(authn.GroupAuthenticated), What: write("create", "authentication.k8s.io/selfsubjectreviews",
+			"authorization.k8s.io/selfsubjectaccessreviews", "authorization.k8s.io/selfsubjectrulesreviews")},
 		{Whose: "anyone at all: health and version", Who: anyone, What: health},
 	}
 }

@@ -12,6 +12,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/cuppa-project/cuppa/apiserver/kinds/apps"
+	"github.com/cuppa-project/cuppa/apiserver/kinds/authentication"
+	"github.com/cuppa-project/cuppa/apiserver/kinds/authorization"
 	"github.com/cuppa-project/cuppa/apiserver/kinds/certificates"
 	"github.com/cuppa-project/cuppa/apiserver/kinds/coordination"
 	"github.com/cuppa-project/cuppa/apiserver/kinds/core"
@@ -40,6 +42,8 @@ func New(config Config) *registry.Snapshot {
 	snapshot, err := registry.NewSnapshot(slices.Concat(
 		core.Kinds(core.Config{IPFamilies: config.IPFamilies}),
 		apps.Kinds(),
+		authentication.Kinds(),
+		authorization.Kinds(),
 		certificates.Kinds(),
 		coordination.Kinds(),
 		discovery.Kinds(),

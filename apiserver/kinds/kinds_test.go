@@ -46,6 +46,9 @@ func TestTable(t *testing.T) {
 func TestRowsAreWhole(t *testing.T) {
 	for _, k := range All().Kinds() {
 		t.Run(k.GVK.String(), func(t *testing.T) {
+			if k.Storage == registry.Virtual {
+				return // registry.NewSnapshot knows what such a row needs
+			}
 			if k.New == nil || k.NewList == nil || k.Cells == nil || k.ValidateCreate == nil || k.ValidateUpdate == nil || k.StoragePrefix == "" {
 				t.Fatal("a hook that every kind has is missing")
 			}
@@ -126,7 +129,12 @@ func TestHooksTakeAnything(t *testing.T) {
 }
 
 func exercise(k *registry.Kind, obj, old registry.Object) {
-	k.ValidateCreate(obj.DeepCopyObject().(registry.Object)) // as it came, not defaulted
+	if k.ValidateCreate != nil {
+		k.ValidateCreate(obj.DeepCopyObject().(registry.Object)) // as it came, not defaulted
+	}
+	if k.Storage == registry.Virtual {
+		return
+	}
 	if k.Default != nil {
 		k.Default(obj)
 	}

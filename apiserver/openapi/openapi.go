@@ -14,7 +14,7 @@ import (
 	"io"
 )
 
-//go:generate go tool openapi-gen --output-dir definitions --output-pkg github.com/cuppa-project/cuppa/apiserver/openapi/definitions --output-file zz_generated.openapi.go --go-header-file definitions/header.txt -r /dev/null k8s.io/api/core/v1 k8s.io/api/apps/v1 k8s.io/api/autoscaling/v1 k8s.io/api/policy/v1 k8s.io/api/authentication/v1 k8s.io/api/certificates/v1 k8s.io/api/discovery/v1 k8s.io/api/coordination/v1 k8s.io/api/events/v1 k8s.io/api/networking/v1 k8s.io/api/node/v1 k8s.io/api/scheduling/v1 k8s.io/api/storage/v1 k8s.io/apimachinery/pkg/apis/meta/v1 k8s.io/apimachinery/pkg/runtime k8s.io/apimachinery/pkg/version k8s.io/apimachinery/pkg/util/intstr k8s.io/apimachinery/pkg/api/resource
+//go:generate go tool openapi-gen --output-dir definitions --output-pkg github.com/cuppa-project/cuppa/apiserver/openapi/definitions --output-file zz_generated.openapi.go --go-header-file definitions/header.txt -r /dev/null k8s.io/api/core/v1 k8s.io/api/apps/v1 k8s.io/api/autoscaling/v1 k8s.io/api/policy/v1 k8s.io/api/authentication/v1 k8s.io/api/authorization/v1 k8s.io/api/certificates/v1 k8s.io/api/discovery/v1 k8s.io/api/coordination/v1 k8s.io/api/events/v1 k8s.io/api/networking/v1 k8s.io/api/node/v1 k8s.io/api/scheduling/v1 k8s.io/api/storage/v1 k8s.io/apimachinery/pkg/apis/meta/v1 k8s.io/apimachinery/pkg/runtime k8s.io/apimachinery/pkg/version k8s.io/apimachinery/pkg/util/intstr k8s.io/apimachinery/pkg/api/resource
 //go:generate go run ./gen blobs
 
 // APIVersion is the version of Kubernetes whose API is served.

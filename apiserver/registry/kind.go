@@ -9,6 +9,7 @@ import (
 	"net/url"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -46,8 +47,8 @@ type Kind struct {
 	// Storage is where objects are; zero: in the store. Only stored kinds have the fields from StoragePrefix on that speak of storing,
 	// updating and deleting.
 	Storage Storage
-	// Answer answers a create of a virtual kind, which is validated first. What it returns is the caller's; user is who asks.
-	Answer func(ctx context.Context, user authenticationv1.UserInfo, obj Object) (Object, error)
+	// Answer answers a create of a virtual kind, which is validated first. What it returns is the caller's.
+	Answer func(ctx context.Context, from Asker, obj Object) (Object, error)
 	// Proxy serves every request for a proxied kind that was authorised.
 	Proxy http.Handler
 
@@ -113,6 +114,22 @@ type Kind struct {
 
 	// Subresources by name: "status", "scale", "binding", "log", "exec", ...
 	Subresources []Subresource
+}
+
+// Asker is who creates an object of a virtual kind, and who knows the answer.
+type Asker struct {
+	User  authenticationv1.UserInfo
+	Judge Judge
+}
+
+// Judge is what virtual kinds may ask of the server that serves them. It may block for as long as ctx lasts.
+type Judge interface {
+	// Access says whether somebody may do something.
+	Access(ctx context.Context, spec authorizationv1.SubjectAccessReviewSpec) authorizationv1.SubjectAccessReviewStatus
+	// Rules lists what somebody may do in a namespace, as far as it can be listed.
+	Rules(ctx context.Context, user authenticationv1.UserInfo, namespace string) authorizationv1.SubjectRulesReviewStatus
+	// Token says whose a bearer token is. No audiences: this server itself.
+	Token(ctx context.Context, spec authenticationv1.TokenReviewSpec) authenticationv1.TokenReviewStatus
 }
 
 // Subresource is one row below a kind.

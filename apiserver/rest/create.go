@@ -71,7 +71,7 @@ func (s *Service) ask(ctx context.Context, c *Call, obj registry.Object) (*Resul
 	if err := s.Admission.Validate(ctx, req); err != nil {
 		return nil, err
 	}
-	answer, err := c.Kind.Answer(ctx, userInfo(c.User), req.Object)
+	answer, err := c.Kind.Answer(ctx, registry.Asker{User: UserInfo(c.User), Judge: s.Judge}, req.Object)
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +79,8 @@ func (s *Service) ask(ctx context.Context, c *Call, obj registry.Object) (*Resul
 	return &Result{Object: answer, Created: true}, nil
 }
 
-func userInfo(u authn.User) authenticationv1.UserInfo {
+// UserInfo is a user as objects of the API name one.
+func UserInfo(u authn.User) authenticationv1.UserInfo {
 	info := authenticationv1.UserInfo{Username: u.Name, UID: u.UID, Groups: u.Groups}
 	for key, values := range u.Extra {
 		if info.Extra == nil {
@@ -138,7 +139,7 @@ func (s *Service) createAdmitted(ctx context.Context, c *Call, req *admission.Re
 		c.Kind.PrepareCreate(req.Object)
 	}
 	if c.Kind.Requested != nil {
-		c.Kind.Requested(req.Object, userInfo(c.User))
+		c.Kind.Requested(req.Object, UserInfo(c.User))
 	}
 	result, err := s.admitCreate(ctx, c, req)
 	req.Finish(err == nil && !c.DryRun)

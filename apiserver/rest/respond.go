@@ -21,6 +21,9 @@ import (
 // negotiate chooses the form of the answer. list says whether a collection is asked for.
 func negotiate(req *http.Request, kind *registry.Kind, list bool) (codec.Media, error) {
 	media, ok := codec.Negotiate(req.Header.Get("Accept"), func(m codec.Media) bool {
+		if kind.Storage == registry.Virtual && m.As != codec.AsObject {
+			return false // an answer has no columns, and nothing but its content is worth having
+		}
 		switch m.As {
 		case codec.AsObject:
 			return !kind.Untyped || m.Format != codec.Protobuf

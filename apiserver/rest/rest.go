@@ -31,6 +31,8 @@ type Config struct {
 	// Authorize says whether the call may also do another verb: what creates by updating or applying must be allowed to create.
 	// Nil: it may.
 	Authorize func(ctx context.Context, c *Call, verb string) error
+	// Judge knows what virtual kinds ask; nil: none that asks is served.
+	Judge registry.Judge
 	// Accounts issues service account tokens; nil: they cannot be had.
 	Accounts *authn.Accounts
 	// Stopping is closed when the server begins to stop: watches end then.

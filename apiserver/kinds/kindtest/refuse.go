@@ -40,12 +40,17 @@ func (s *suite) invalid() {
 	s.want(422, "POST", s.collectionPath(), s.object("Not/A/Name"))
 	bad := s.object("bad")
 	overlay(bad.Object, s.fixture.Invalid)
-	a := s.want(422, "POST", s.collectionPath(), bad)
+	s.refusedAt(s.want(422, "POST", s.collectionPath(), bad))
+	s.want(404, "GET", s.path("bad"), nil)
+}
+
+// refusedAt says whether a refusal names the field that makes the fixture's object invalid.
+func (s *suite) refusedAt(a answer) {
+	s.Helper()
 	causes, _, _ := unstructured.NestedSlice(a.object.Object, "details", "causes")
 	if !slices.ContainsFunc(causes, func(c any) bool { return c.(map[string]any)["field"] == s.fixture.InvalidField }) {
 		s.Errorf("the refusal does not name %s: %s", s.fixture.InvalidField, a.message())
 	}
-	s.want(404, "GET", s.path("bad"), nil)
 }
 
 func overlay(document, change map[string]any) {
