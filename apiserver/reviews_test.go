@@ -1,6 +1,12 @@
 package apiserver_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"math/big"
 	"slices"
 	"strings"
 	"testing"
@@ -119,5 +125,57 @@ func TestTokenReview(t *testing.T) {
 	}
 	if _, err := admin.AuthenticationV1().TokenReviews().Create(ctx, &authenticationv1.TokenReview{}, metav1.CreateOptions{}); !apierrors.IsBadRequest(err) {
 		t.Errorf("no token: %v", err)
+	}
+}
+
+// TestTokensAreVerifiedElsewhere: whoever is shown a token finds the key that signs it as OpenID Connect says, and verifies it by that alone.
+func TestTokensAreVerifiedElsewhere(t *testing.T) {
+	s := apiservertest.New(t)
+	robot := s.Client(t, "system:serviceaccount:default:robot", "system:serviceaccounts")
+	raw := func(path string) map[string]any {
+		t.Helper()
+		content, err := client(t, robot).RESTClient().Get().AbsPath(path).DoRaw(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out map[string]any
+		if err := json.Unmarshal(content, &out); err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	document := raw("/.well-known/openid-configuration")
+	const issuer = "https://kubernetes.default.svc.cluster.local"
+	if document["issuer"] != issuer || document["jwks_uri"] != issuer+"/openid/v1/jwks" {
+		t.Errorf("got %v", document)
+	}
+	key := raw("/openid/v1/jwks")["keys"].([]any)[0].(map[string]any)
+	number := func(field string) *big.Int {
+		content, err := base64.RawURLEncoding.DecodeString(key[field].(string))
+		if err != nil || len(content) != 32 {
+			t.Fatalf("%s is %q", field, key[field])
+		}
+		return new(big.Int).SetBytes(content)
+	}
+	public := &ecdsa.PublicKey{Curve: elliptic.P256(), X: number("x"), Y: number("y")}
+	admin := client(t, s.Config)
+	if _, err := admin.CoreV1().ServiceAccounts("default").Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "robot"}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := admin.CoreV1().ServiceAccounts("default").CreateToken(ctx, "robot", &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := strings.LastIndexByte(answer.Status.Token, '.')
+	signature, err := base64.RawURLEncoding.DecodeString(answer.Status.Token[end+1:])
+	if err != nil || len(signature) != 64 {
+		t.Fatalf("signature of %d bytes, %v", len(signature), err)
+	}
+	digest := sha256.Sum256([]byte(answer.Status.Token[:end]))
+	if !ecdsa.Verify(public, digest[:], new(big.Int).SetBytes(signature[:32]), new(big.Int).SetBytes(signature[32:])) {
+		t.Error("the key that is told does not verify a token")
+	}
+	if _, err := client(t, s.Client(t, "jane")).RESTClient().Get().AbsPath("/openid/v1/jwks").DoRaw(ctx); !apierrors.IsForbidden(err) {
+		t.Errorf("jane reads the keys: %v", err)
 	}
 }

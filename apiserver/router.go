@@ -181,7 +181,7 @@ func methodNotAllowed(req *http.Request) error {
 
 // servePath answers what is not a resource: health, version, figures, documents.
 func (s *Server) servePath(w http.ResponseWriter, req *http.Request, t target) {
-	readOnly := []string{"version", "livez", "readyz", "healthz", "metrics", "openapi", ""}
+	readOnly := []string{"version", "livez", "readyz", "healthz", "metrics", "openapi", ".well-known", "openid", ""}
 	if req.Method != http.MethodGet && req.Method != http.MethodHead && slices.Contains(readOnly, t.parts[0]) {
 		rest.WriteError(w, req, methodNotAllowed(req))
 		return
@@ -195,6 +195,8 @@ func (s *Server) servePath(w http.ResponseWriter, req *http.Request, t target) {
 		s.metrics.Handler().ServeHTTP(w, req)
 	case "openapi":
 		s.openapi.ServeHTTP(w, req)
+	case ".well-known", "openid":
+		s.serveOpenID(w, req)
 	case "api", "apis":
 		if req.Method == http.MethodGet && s.documents.Serve(w, req) {
 			return

@@ -52,6 +52,7 @@ func system() Rules {
 		{Whose: "anyone known: discovery", Who: group(authn.GroupAuthenticated), What: discovery},
 		{Whose: "anyone known: about themselves", Who: group(authn.GroupAuthenticated), What: write("create", "authentication.k8s.io/selfsubjectreviews",
 			"authorization.k8s.io/selfsubjectaccessreviews", "authorization.k8s.io/selfsubjectrulesreviews")},
+		{Whose: "service accounts: whose tokens are good", Who: group("system:serviceaccounts"), What: issuer},
 		{Whose: "anyone at all: health and version", Who: anyone, What: health},
 	}
 }
@@ -112,6 +113,10 @@ func discovery(req Request) bool {
 	return health(req) || slices.ContainsFunc([]string{"/api", "/apis", "/openapi"}, func(root string) bool {
 		return req.Path == root || strings.HasPrefix(req.Path, root+"/")
 	})
+}
+
+func issuer(req Request) bool {
+	return req.Resource == "" && req.Verb == "get" && (req.Path == authn.DiscoveryPath || req.Path == authn.KeysPath)
 }
 
 func health(req Request) bool {
