@@ -6,6 +6,7 @@ package compose
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"os"
@@ -142,10 +143,16 @@ const groupID = "compose"
 // Group is the heading the verbs appear under.
 func Group() *cobra.Group { return &cobra.Group{ID: groupID, Title: "Compose:"} }
 
-// explain makes the errors of an unreachable cluster say what to do.
+// explain makes the errors of an unreachable cluster, and of another than is meant, say what to do.
 func (s *session) explain(err error) error {
-	if err != nil && unreachable(err) {
+	var stranger x509.UnknownAuthorityError
+	switch {
+	case err == nil:
+		return nil
+	case unreachable(err):
 		return errkind.New(errkind.Unavailable, "no cluster answers: start one with `cuppa up` or `cuppa server` (%w)", err)
+	case errors.As(err, &stranger):
+		return errkind.New(errkind.Denied, "the server that answers is another than the one meant: name its directory with --data-dir, or its kubeconfig with KUBECONFIG (%w)", err)
 	}
 	return err
 }
