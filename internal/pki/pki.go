@@ -201,6 +201,21 @@ func certificate(template, parent *x509.Certificate, public crypto.PublicKey, si
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), nil
 }
 
+// Load reads a certificate and its key from name.crt and name.key in dir; the error is fs.ErrNotExist if there are none. Store writes them, for the
+// owner's eyes, and makes dir (mode 0700) if there is none.
+func Load(dir, name string) (Pair, error) { return read(dir, name) }
+
+// Store is Load's other side.
+func Store(dir, name string, pair Pair) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("store certificate %q: %w", name, err)
+	}
+	if err := write(dir, name, pair); err != nil {
+		return fmt.Errorf("store certificate %q: %w", name, err)
+	}
+	return nil
+}
+
 func read(dir, name string) (Pair, error) {
 	cert, err := os.ReadFile(filepath.Join(dir, name+".crt"))
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// RotatingConfig says where a certificate comes from. All but Keep and Jitter is required.
+// RotatingConfig says where a certificate comes from. All but Keep, Used and Jitter is required.
 type RotatingConfig struct {
 	Name string // for people and figures: "apiserver"
 	// First is the certificate to begin with, Renew a new one in its place. Renew may ask somebody else, and take as long as it needs.
@@ -19,6 +19,8 @@ type RotatingConfig struct {
 	Renew func(ctx context.Context) (Pair, error)
 	// Keep is told of every certificate before it is used, the first among them: it writes it where others read it. Nil: nobody needs it.
 	Keep func(Pair) error
+	// Used is told of every renewal, once the new certificate is in use. Nil: nobody needs it.
+	Used func()
 	// Jitter returns a number of [0, 1), which spreads renewals. Nil: a random one.
 	Jitter func() float64
 	Logger *slog.Logger
@@ -125,7 +127,13 @@ func (r *Rotating) renew(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return r.use(pair)
+	if err := r.use(pair); err != nil {
+		return err
+	}
+	if r.config.Used != nil {
+		r.config.Used()
+	}
+	return nil
 }
 
 // renewAt is a moment between 70 and 90 % of a certificate's life, so that what was begun together is not renewed together.

@@ -62,16 +62,19 @@ func valid(t *testing.T, ca *Authority, r *Rotating) *tls.Certificate {
 func TestNeverExpired(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ca := open(t)
-		kept := 0
-		r := rotating(t, ca, func(c *RotatingConfig) { c.Keep = func(Pair) error { kept++; return nil } })
+		kept, used := 0, 0
+		r := rotating(t, ca, func(c *RotatingConfig) {
+			c.Keep = func(Pair) error { kept++; return nil }
+			c.Used = func() { used++ }
+		})
 		seen := map[string]bool{}
 		for range 9 * 365 {
 			time.Sleep(24 * time.Hour)
 			seen[valid(t, ca, r).Leaf.SerialNumber.String()] = true
 		}
 		// 80 % of a year each.
-		if len(seen) != 12 || kept != 12 || r.Failures() != 0 {
-			t.Errorf("got %d certificates, of which %d were kept, and %d failures; want 12, 12 and 0", len(seen), kept, r.Failures())
+		if len(seen) != 12 || kept != 12 || used != 11 || r.Failures() != 0 {
+			t.Errorf("got %d certificates, of which %d were kept, news of %d renewals, and %d failures; want 12, 12, 11 and 0", len(seen), kept, used, r.Failures())
 		}
 		client, _ := r.GetClientCertificate(nil)
 		if server, _ := r.GetCertificate(nil); client != server {
