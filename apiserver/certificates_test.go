@@ -144,3 +144,39 @@ func refused(t *testing.T, what string, err error, want string) {
 		t.Errorf("%s: %v, want %q", what, err, want)
 	}
 }
+
+// TestCertificateSubresources: approval and status show the request, and take changes of metadata along with their own part.
+func TestCertificateSubresources(t *testing.T) {
+	s := apiservertest.New(t)
+	admin, err := kubernetes.NewForConfig(s.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, requests := t.Context(), admin.CertificatesV1().CertificateSigningRequests()
+	made, err := requests.Create(ctx, request(t, "staff", "example.com/one"), metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, sub := range []string{"approval", "status"} {
+		var shown certificatesv1.CertificateSigningRequest
+		err := admin.CertificatesV1().RESTClient().Get().Resource("certificatesigningrequests").Name(made.Name).SubResource(sub).Do(ctx).Into(&shown)
+		if err != nil || shown.UID != made.UID {
+			t.Errorf("get %s: %v, uid %q, want %q", sub, err, shown.UID, made.UID)
+		}
+		patched, err := requests.Patch(ctx, made.Name, types.MergePatchType, []byte(`{"metadata": {"annotations": {"by": "`+sub+`"}}, "status": {"conditions": [{"type": "`+sub+`", "status": "True"}]}}`),
+			metav1.PatchOptions{}, sub)
+		if err != nil || patched.Annotations["by"] != sub || len(patched.Status.Conditions) != 1 || string(patched.Status.Conditions[0].Type) != sub || patched.Status.Conditions[0].LastTransitionTime.IsZero() {
+			t.Errorf("patch %s: %v, %v, %+v", sub, err, patched.GetAnnotations(), patched.Status)
+		}
+	}
+	// The request itself shows neither of them a way round.
+	changed, err := requests.Get(ctx, made.Name, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed.Spec.Username, changed.Status.Conditions, changed.Labels = "somebody", nil, map[string]string{"a": "b"}
+	updated, err := requests.Update(ctx, changed, metav1.UpdateOptions{})
+	if err != nil || updated.Spec.Username != "admin" || len(updated.Status.Conditions) != 1 || updated.Labels["a"] != "b" {
+		t.Errorf("update: %v, %+v", err, updated)
+	}
+}
