@@ -2,22 +2,24 @@ package app
 
 import (
 	"context"
-	"crypto/tls"
 	"log/slog"
-	"net"
+	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/cuppa-project/cuppa/api"
 	"github.com/cuppa-project/cuppa/internal/pki"
 	"github.com/cuppa-project/cuppa/internal/run"
 )
 
-// certificates are those that this process uses, all renewed while it runs.
+// certificates are those that the cluster's own authority gives to the parts of a server, all renewed while it runs; and the figures of all
+// certificates that the process uses, whoever gave them.
 type certificates struct {
 	ca     *pki.Authority
 	logger *slog.Logger
 	all    []*pki.Rotating
+
+	mu    sync.Mutex
+	shown map[string]*pki.Rotating // by name
 }
 
 // issue returns the certificate of the cluster's own authority for a request. Keep, if not nil, writes each one where others read it.
@@ -30,18 +32,19 @@ func (c *certificates) issue(req pki.Request, keep func(pki.Pair) error) (*pki.R
 	})
 	if err == nil {
 		c.all = append(c.all, r)
+		c.show(r)
 	}
 	return r, err
 }
 
-// kubelet is the server's side of a node's kubelet: a certificate of its own, and the authority whose clients it believes.
-func (c *certificates) kubelet(nodeName string, address net.IP) (*tls.Config, error) {
-	r, err := c.issue(pki.Request{Name: "kubelet", CommonName: "system:node:" + nodeName, Organizations: []string{api.GroupNodes},
-		DNSNames: []string{nodeName, "localhost"}, IPs: []net.IP{address, net.IPv4(127, 0, 0, 1)}, Server: true}, nil)
-	if err != nil {
-		return nil, err
+// show puts a certificate among the figures, in the place of another of its name.
+func (c *certificates) show(r *pki.Rotating) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.shown == nil {
+		c.shown = map[string]*pki.Rotating{}
 	}
-	return &tls.Config{GetCertificate: r.GetCertificate, ClientCAs: c.ca.Pool()}, nil
+	c.shown[r.Name()] = r
 }
 
 // run renews them until ctx ends.
@@ -71,7 +74,9 @@ func (c *certificates) Describe(ch chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (c *certificates) Collect(ch chan<- prometheus.Metric) {
 	ends, failures := c.descriptions()
-	for _, r := range c.all {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, r := range c.shown {
 		ch <- prometheus.MustNewConstMetric(ends, prometheus.GaugeValue, float64(r.Ends().Unix()), r.Name())
 		ch <- prometheus.MustNewConstMetric(failures, prometheus.CounterValue, float64(r.Failures()), r.Name())
 	}

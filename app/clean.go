@@ -18,7 +18,7 @@ import (
 	"github.com/cuppa-project/cuppa/internal/instance"
 	"github.com/cuppa-project/cuppa/internal/mount"
 	"github.com/cuppa-project/cuppa/kube"
-	"github.com/cuppa-project/cuppa/network/agent"
+	nodenet "github.com/cuppa-project/cuppa/network/agent"
 	"github.com/cuppa-project/cuppa/network/podnet"
 )
 
@@ -92,7 +92,7 @@ func cleanNetwork(config Config) error {
 		return err
 	}
 	defer pods.Close()
-	return errors.Join(agent.Cleanup(agent.Config{RunDir: config.RunDir, PodCIDRs: []netip.Prefix{block}, ClusterCIDRs: []netip.Prefix{ranges.Pods},
+	return errors.Join(nodenet.Cleanup(nodenet.Config{RunDir: config.RunDir, PodCIDRs: []netip.Prefix{block}, ClusterCIDRs: []netip.Prefix{ranges.Pods},
 		ServiceCIDRs: []netip.Prefix{ranges.Services}, DNS: []netip.Addr{ranges.DNS()}, Log: config.Logger}), pods.Cleanup())
 }
 

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"crypto/ecdsa"
+	"crypto/rand"
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/hex"
@@ -12,6 +13,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -44,8 +46,12 @@ type control struct {
 	certs   *certificates
 	logger  *slog.Logger
 
-	started chan struct{} // closed when server is set and ready
-	server  *apiserver.Server
+	// token is what this server's own node joins with, in this process's memory alone. It serves for the first certificate of that node, as any
+	// bootstrap credential does for another's.
+	token string
+
+	started chan struct{} // closed when url is set and the server is ready
+	url     string        // at which this machine reaches the API
 }
 
 func newControl(config Config, ranges Ranges, address net.IP) (*control, error) {
@@ -53,7 +59,8 @@ func newControl(config Config, ranges Ranges, address net.IP) (*control, error) 
 	if err != nil {
 		return nil, err
 	}
-	return &control{config: config, ranges: ranges, address: address, certs: &certificates{ca: ca, logger: config.Logger}, logger: config.Logger, started: make(chan struct{})}, nil
+	return &control{config: config, ranges: ranges, address: address, certs: &certificates{ca: ca, logger: config.Logger}, logger: config.Logger,
+		token: rand.Text(), started: make(chan struct{})}, nil
 }
 
 // backend is etcd, embedded or somebody else's.
@@ -119,6 +126,9 @@ func (c *control) listen() (net.Listener, error) {
 
 func (c *control) serverConfig(listener net.Listener) (apiserver.Config, error) {
 	ips := []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback, c.ranges.API().AsSlice(), c.address}
+	if own := localIP(listener.Addr()); !slices.ContainsFunc(ips, own.Equal) {
+		ips = append(ips, own)
+	}
 	names := []string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc." + api.ClusterDomain, c.config.NodeName}
 	serving, err := c.certs.issue(pki.Request{Name: "apiserver", CommonName: "kube-apiserver", DNSNames: names, IPs: ips, Server: true}, nil)
 	if err != nil {
@@ -132,12 +142,17 @@ func (c *control) serverConfig(listener net.Listener) (apiserver.Config, error) 
 	if !ok {
 		return apiserver.Config{}, fmt.Errorf("service account key: want an ECDSA key, have %T", key)
 	}
-	if err := c.writeKubeconfigs(listener.Addr()); err != nil {
+	if c.url, err = localURL(listener.Addr()); err != nil {
+		return apiserver.Config{}, err
+	}
+	if err := c.writeKubeconfigs(); err != nil {
 		return apiserver.Config{}, err
 	}
 	return apiserver.Config{
-		Listener:   listener,
-		TLS:        &tls.Config{GetCertificate: serving.GetCertificate, ClientCAs: c.certs.ca.Pool()},
+		Listener: listener,
+		TLS:      &tls.Config{GetCertificate: serving.GetCertificate, ClientCAs: c.certs.ca.Pool()},
+		Tokens: []authn.Token{{Hash: authn.HashToken(c.token), User: authn.User{Name: "system:bootstrap:" + c.config.NodeName,
+			Groups: []string{api.GroupBootstrappers}, Extra: map[string][]string{api.ExtraNode: {c.config.NodeName}}}}},
 		AccountKey: signing,
 		Logger:     c.logger,
 	}, nil
@@ -153,7 +168,6 @@ func (c *control) loops(ctx context.Context, server *apiserver.Server) error {
 	if err := c.bootstrap(ctx, c.as("system:apiserver", api.GroupMasters)(server)); err != nil {
 		return err
 	}
-	c.server = server
 	close(c.started)
 
 	controllers, err := c.controllers(server)
@@ -204,18 +218,13 @@ func Kubeconfig(dataDir string) string { return filepath.Join(dataDir, "admin.ku
 func ComposeKubeconfig(runDir string) string { return filepath.Join(runDir, api.ComposeKubeconfig) }
 
 // writeKubeconfigs writes both, and writes them again whenever their certificates are renewed. Copies that were taken have to be taken anew then.
-func (c *control) writeKubeconfigs(addr net.Addr) error {
-	_, port, err := net.SplitHostPort(addr.String())
-	if err != nil {
-		return err
-	}
-	server := "https://" + net.JoinHostPort("127.0.0.1", port)
+func (c *control) writeKubeconfigs() error {
 	for _, k := range []struct{ name, group, path string }{
 		{"admin", api.GroupMasters, Kubeconfig(c.config.DataDir)},
 		{"compose", api.GroupCompose, ComposeKubeconfig(c.config.RunDir)},
 	} {
 		_, err := c.certs.issue(pki.Request{Name: k.name, CommonName: k.name, Organizations: []string{k.group}}, func(pair pki.Pair) error {
-			raw, err := kubeconfig(server, c.certs.ca.PEM(), k.name, pair)
+			raw, err := kubeconfig(c.url, c.certs.ca.PEM(), k.name, pair)
 			if err != nil {
 				return err
 			}
@@ -226,6 +235,22 @@ func (c *control) writeKubeconfigs(addr net.Addr) error {
 		}
 	}
 	return nil
+}
+
+// localIP is at which address this machine reaches a listener: its own, or the loopback's if it listens on all of them.
+func localIP(addr net.Addr) net.IP {
+	if tcp, ok := addr.(*net.TCPAddr); ok && len(tcp.IP) > 0 && !tcp.IP.IsUnspecified() {
+		return tcp.IP
+	}
+	return net.IPv4(127, 0, 0, 1)
+}
+
+func localURL(addr net.Addr) (string, error) {
+	_, port, err := net.SplitHostPort(addr.String())
+	if err != nil {
+		return "", err
+	}
+	return "https://" + net.JoinHostPort(localIP(addr).String(), port), nil
 }
 
 // keepFile writes a secret file, unless it says so already.

@@ -29,7 +29,7 @@ import (
 	"github.com/cuppa-project/cuppa/internal/run"
 	"github.com/cuppa-project/cuppa/kube"
 	"github.com/cuppa-project/cuppa/kubelet"
-	"github.com/cuppa-project/cuppa/network/agent"
+	nodenet "github.com/cuppa-project/cuppa/network/agent"
 	"github.com/cuppa-project/cuppa/network/podnet"
 )
 
@@ -89,10 +89,9 @@ func (n *node) volumeUsers(name string) []string {
 
 func (n *node) close() error { return n.engine.Close() }
 
-// run takes part in the cluster until ctx ends.
-// cluster is the API as this node, services the API as the part that reports where Services are published, serving what the kubelet shows and whom it
-// believes: the authority's key is not for a node.
-func (n *node) run(ctx context.Context, cluster, services kube.Cluster, serving *tls.Config) error {
+// run takes part in the cluster until ctx ends. cluster is the API as this node, filled with what there is of its pods, of nodes and of Services;
+// serving is what the kubelet shows, and whom it believes.
+func (n *node) run(ctx context.Context, cluster kube.Cluster, serving *tls.Config) error {
 	source := cluster.Source(kube.Pods)
 	n.pods.Store(&source)
 	block, err := n.podRange(cluster)
@@ -127,7 +126,7 @@ func (n *node) run(ctx context.Context, cluster, services kube.Cluster, serving 
 	if err != nil {
 		return err
 	}
-	network, err := agent.New(agent.Config{Cluster: services, NodeName: n.config.NodeName, NodeIPs: []netip.Addr{nodeIP}, Pods: pods,
+	network, err := nodenet.New(nodenet.Config{Cluster: cluster, NodeName: n.config.NodeName, NodeIPs: []netip.Addr{nodeIP}, Pods: pods,
 		PodCIDRs: []netip.Prefix{block}, ClusterCIDRs: []netip.Prefix{n.ranges.Pods}, ServiceCIDRs: []netip.Prefix{n.ranges.Services},
 		DNS: []netip.Addr{n.ranges.DNS()}, DNSLauncher: launchDNS, DNSBuild: build, ResolvConf: n.config.ResolvConf, RunDir: n.config.RunDir, Log: n.logger.With("part", "network")})
 	if err != nil {

@@ -9,13 +9,9 @@ import (
 
 	"github.com/vishvananda/netlink"
 
-	"github.com/cuppa-project/cuppa/api"
-	"github.com/cuppa-project/cuppa/apiserver/authn"
-	"github.com/cuppa-project/cuppa/app/local"
 	"github.com/cuppa-project/cuppa/engine/supervisor"
 	"github.com/cuppa-project/cuppa/internal/errkind"
 	"github.com/cuppa-project/cuppa/internal/run"
-	"github.com/cuppa-project/cuppa/kube"
 	"github.com/cuppa-project/cuppa/network/ipam"
 	"github.com/cuppa-project/cuppa/network/podnet"
 )
@@ -62,52 +58,27 @@ func server(ctx context.Context, config Config) error {
 	return withNode(ctx, config, c, address)
 }
 
-// withNode runs the node beside the control plane. The node ends first: its last reports still find a server.
+// withNode runs this machine's node beside the control plane, by the same agent as on any other machine: it knows nothing of the server but its
+// address, whom to believe, and the token to join with. The node ends first: its last reports still find a server.
 func withNode(ctx context.Context, config Config, c *control, address net.IP) error {
-	n, err := openNode(ctx, config, c.ranges, address)
-	if err != nil {
-		return errors.Join(err, leave(config))
-	}
-	serving, err := c.certs.kubelet(config.NodeName, address)
-	if err != nil {
-		return errors.Join(err, n.close(), leave(config))
-	}
 	inner, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	err = run.Group(inner, c.run, giveBack, func(inner context.Context) error {
-		defer cancel()
+	a := &agent{config: config, ranges: c.ranges, address: address, certs: c.certs, logger: config.Logger, door: func(ctx context.Context) (door, bool) {
 		select {
 		case <-c.started:
+			return door{server: c.url, ca: c.certs.ca.PEM(), token: c.token}, true
 		case <-ctx.Done():
-			return nil
-		case <-inner.Done():
-			return nil
+			return door{}, false
 		}
-		cluster := local.New(c.server, authn.User{Name: "system:node:" + config.NodeName, Groups: []string{api.GroupNodes}}, config.Logger)
-		parts, stop := context.WithCancel(ctx)
+	}}
+	err := run.Group(inner, c.run, giveBack, func(inner context.Context) error {
+		defer cancel()
+		ctx, stop := context.WithCancel(ctx)
 		defer stop()
 		context.AfterFunc(inner, stop)
-		return run.Group(parts,
-			func(ctx context.Context) error {
-				return n.run(ctx, cluster, c.as("system:controller:service-lb")(c.server), serving)
-			},
-			func(ctx context.Context) error { return n.announce(ctx, cluster) })
+		return a.run(ctx)
 	})
-	return errors.Join(err, n.close(), leave(config))
-}
-
-// announce tells whoever started the server that it is ready: the API answers, the node takes pods and serves Services. It lasts as
-// long as the node.
-func (n *node) announce(ctx context.Context, cluster kube.Cluster) error {
-	select {
-	case <-n.served:
-		if n.config.Ready != nil && awaitNode(ctx, cluster, n.config.NodeName) == nil {
-			n.config.Ready()
-		}
-		<-ctx.Done()
-	case <-ctx.Done():
-	}
-	return nil
+	return errors.Join(err, leave(config))
 }
 
 // announceAlone is announce for a control plane without a node. It lasts as long as the server.
