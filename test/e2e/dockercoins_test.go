@@ -89,6 +89,7 @@ func TestDockerCoins(t *testing.T) {
 		run  func(*testing.T, *node, string)
 	}{
 		{"UpAgainChangesNothing", upAgain},
+		{"LightVerbsAreLight", lightVerbs},
 		{"OneWorker", func(t *testing.T, n *node, _ string) { within(t, "one worker", n.speed(10*time.Second), 3.3, 0.5) }},
 		{"ScaleToTwoShowsInLogs", scaleToTwo},
 		{"TenWorkersFindTheBottleneck", tenWorkers},
@@ -122,6 +123,41 @@ func interrupted(n *node, dir string) {
 		time.Sleep(after * time.Millisecond) // the moment is the point
 		cmd.Process.Signal(syscall.SIGKILL)
 		cmd.Wait()
+	}
+}
+
+// lightVerbs holds that what people type all day does without the heavy program, which is unpacked by whoever needs it first: in a cache of their own
+// they leave nothing of it.
+func lightVerbs(t *testing.T, n *node, dir string) {
+	cache := t.TempDir()
+	unpacked := func() bool {
+		_, err := os.Stat(filepath.Join(cache, "programs"))
+		return err == nil
+	}
+	typed := func(args ...string) {
+		t.Helper()
+		cmd := n.command(dir, args...)
+		cmd.Env = append(cmd.Env, "CUPPA_CACHE_DIR="+cache)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("cuppa %v: %v\n%s", args, err, out)
+		}
+	}
+	for _, args := range [][]string{
+		{"version"}, {"--help"}, {"ps"}, {"ps", "-a", "-q"}, {"logs", "--tail", "10"}, {"ls"}, {"top"}, {"images"}, {"port", "webui", "80"},
+		{"exec", "-T", "redis", "redis-server", "--version"}, {"restart", "-t", "0", "worker"}, {"image", "ls"}, {"server", "status"},
+	} {
+		if typed(args...); unpacked() {
+			t.Fatalf("cuppa %v started the heavy program", args)
+		}
+	}
+	if typed("up", "-d"); !unpacked() {
+		t.Error("a Compose file that is new to this cache was judged by nobody")
+	}
+	if err := os.RemoveAll(filepath.Join(cache, "programs")); err != nil {
+		t.Fatal(err)
+	}
+	if typed("up", "-d"); unpacked() {
+		t.Error("up -d without a change started the heavy program")
 	}
 }
 
