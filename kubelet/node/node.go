@@ -150,12 +150,13 @@ func (a *Agent) round(ctx context.Context) time.Duration {
 	}
 	a.assignRange(ctx)
 	now := time.Now()
-	health := a.measure(ctx)
-	status := Status(a.Facts, a.node.Status, health, a.images(ctx), now)
+	health, images := a.measure(ctx), a.images(ctx)
+	describe := func(before corev1.NodeStatus) corev1.NodeStatus { return Status(a.Facts, before, health, images, now) }
+	status := describe(a.node.Status)
 	if same(a.node.Status, status) && now.Sub(a.written) < statusAtLeast {
 		return a.next(status)
 	}
-	if err := a.write(ctx, status); err != nil {
+	if err := a.write(ctx, describe); err != nil {
 		if ctx.Err() == nil {
 			a.Logger.Warn("cannot write node status", "node", a.Name, "err", err)
 		}
@@ -244,17 +245,18 @@ func (a *Agent) assignRange(ctx context.Context) {
 	a.cidr = cidr
 }
 
-func (a *Agent) write(ctx context.Context, status corev1.NodeStatus) error {
+// write tells the API how the node is now, on top of what it says already: others write there too.
+func (a *Agent) write(ctx context.Context, describe func(before corev1.NodeStatus) corev1.NodeStatus) error {
 	node := a.node.DeepCopy()
-	node.Status = status
+	node.Status = describe(node.Status)
 	written, err := a.Cluster.UpdateStatus(ctx, node)
 	if apierrors.IsConflict(err) {
 		fresh, liveErr := a.Cluster.Live(ctx, kube.Nodes, "", a.Name)
 		if liveErr != nil {
 			return liveErr
 		}
-		node = fresh.(*corev1.Node)
-		node.Status = status
+		node = fresh.(*corev1.Node).DeepCopy()
+		node.Status = describe(node.Status)
 		written, err = a.Cluster.UpdateStatus(ctx, node)
 	}
 	if err != nil {

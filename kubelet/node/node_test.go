@@ -93,6 +93,41 @@ func TestNodeRegistersAndBecomesReady(t *testing.T) {
 	})
 }
 
+// TestWhatOthersSayIsKept: who manages the cluster writes of resources that the node knows nothing of, and controllers write conditions; the node takes
+// none of it back, also if they write at the same moment.
+func TestWhatOthersSayIsKept(t *testing.T) {
+	inCluster(t, func(t *testing.T, cluster *kubelettest.Cluster, synced chan struct{}) {
+		after(time.Second)
+		n := get(t, cluster).DeepCopy()
+		n.Status.Capacity["example.com/dongle"] = resource.MustParse("5")
+		n.Status.Capacity["hugepages-2Mi"] = resource.MustParse("5") // the node knows better
+		n.Status.Conditions = append(n.Status.Conditions, corev1.NodeCondition{Type: corev1.NodeNetworkUnavailable, Status: corev1.ConditionFalse})
+		if _, err := cluster.UpdateStatus(t.Context(), n); err != nil {
+			t.Fatal(err)
+		}
+		close(synced) // the node has something to say itself
+		after(time.Minute)
+		n = get(t, cluster)
+		for what, list := range map[string]corev1.ResourceList{"capacity": n.Status.Capacity, "allocatable": n.Status.Allocatable} {
+			if dongles := list["example.com/dongle"]; dongles.String() != "5" || len(list) != 3 {
+				t.Errorf("%s: %v", what, list)
+			}
+		}
+		if condition(n, corev1.NodeNetworkUnavailable).Status != corev1.ConditionFalse || condition(n, corev1.NodeReady).Status != corev1.ConditionTrue {
+			t.Errorf("conditions: %+v", n.Status.Conditions)
+		}
+		n = n.DeepCopy()
+		delete(n.Status.Capacity, "example.com/dongle")
+		if _, err := cluster.UpdateStatus(t.Context(), n); err != nil {
+			t.Fatal(err)
+		}
+		after(10 * time.Minute)
+		if list := get(t, cluster).Status.Allocatable; len(list) != 2 {
+			t.Errorf("allocatable after it was taken away: %v", list)
+		}
+	})
+}
+
 func TestLeaseIsRenewed(t *testing.T) {
 	inCluster(t, func(t *testing.T, cluster *kubelettest.Cluster, _ chan struct{}) {
 		renewed := func() time.Time {

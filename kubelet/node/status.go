@@ -3,6 +3,7 @@ package node
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -33,8 +34,12 @@ const (
 // Status is what a Node says. It is pure; previous gives the times at which conditions changed.
 func Status(facts Facts, previous corev1.NodeStatus, health Health, images []corev1.ContainerImage, now time.Time) corev1.NodeStatus {
 	out := *previous.DeepCopy()
-	out.Capacity = facts.Capacity
-	out.Allocatable = Allocatable(facts)
+	out.Capacity, out.Allocatable = facts.Capacity.DeepCopy(), Allocatable(facts)
+	for name, quantity := range previous.Capacity {
+		if extended(name) {
+			out.Capacity[name], out.Allocatable[name] = quantity, quantity
+		}
+	}
 	out.NodeInfo = facts.Info
 	out.DaemonEndpoints.KubeletEndpoint.Port = facts.Port
 	out.Addresses = nil
@@ -49,6 +54,12 @@ func Status(facts Facts, previous corev1.NodeStatus, health Health, images []cor
 		out.Conditions = set(out.Conditions, c, now)
 	}
 	return out
+}
+
+// extended tells a resource that is nobody's here: whoever manages the cluster has written how much of it the node has, and it is not for the node
+// to take that back (an extended resource, by its name in a domain that is not Kubernetes' own).
+func extended(name corev1.ResourceName) bool {
+	return strings.Contains(string(name), "/") && !strings.Contains(string(name), corev1.ResourceDefaultNamespacePrefix)
 }
 
 // Allocatable is what pods may use: everything but what is reserved.
