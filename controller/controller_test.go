@@ -351,6 +351,44 @@ func TestNamespaceGoesWithAllThatIsInIt(t *testing.T) {
 	})
 }
 
+// TestPodsGoFirst: as long as a pod is left in a namespace that goes, everything else in it stays, and the status says what it waits for.
+func TestPodsGoFirst(t *testing.T) {
+	w := newWorld(t)
+	w.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}})
+	w.until(func() error {
+		if _, ok := kube.Get[*corev1.ServiceAccount](w, kube.ServiceAccounts, "shop", "default"); !ok {
+			return fmt.Errorf("no default service account")
+		}
+		return nil
+	})
+	w.create(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "policy"}})
+	w.create(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "p", Finalizers: []string{"example.com/hold"}}, Spec: template("web:1", nil).Spec})
+	if err := w.Delete(w.ctx, kube.Namespaces, "", "shop", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	w.until(func() error {
+		ns, _ := kube.Get[*corev1.Namespace](w, kube.Namespaces, "", "shop")
+		for _, c := range ns.Status.Conditions {
+			if c.Type == corev1.NamespaceFinalizersRemaining && c.Message == "Some content in the namespace has finalizers remaining: example.com/hold in 1 resource instances" {
+				return nil
+			}
+		}
+		return fmt.Errorf("conditions: %+v", ns.Status.Conditions)
+	})
+	if kept, ok := kube.Get[*corev1.ConfigMap](w, kube.ConfigMaps, "shop", "policy"); !ok || kept.DeletionTimestamp != nil {
+		t.Error("what protects a pod goes before the pod")
+	}
+	if _, err := kube.MergePatch(w.ctx, w, kube.Pods, "shop", "p", map[string]any{"metadata": map[string]any{"finalizers": nil}}); err != nil {
+		t.Fatal(err)
+	}
+	w.until(func() error {
+		if ns, there := kube.Get[*corev1.Namespace](w, kube.Namespaces, "", "shop"); there {
+			return fmt.Errorf("the namespace is there: %+v", ns.Status)
+		}
+		return nil
+	})
+}
+
 func TestGateOpensWhenDependencyRuns(t *testing.T) {
 	w := newWorld(t)
 	labelled := func(name, service string) *corev1.Pod {

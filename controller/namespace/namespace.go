@@ -1,6 +1,8 @@
-// Package namespace empties a namespace that is being deleted, and then lets it go.
+// Package namespace empties a namespace that is being deleted, says in its status what is left, and then lets it go.
 //
-// Start with reconcile: every listed object of every namespaced resource is deleted; when none is left, the finalizer goes.
+// Start with reconcile: every object of every namespaced resource is deleted; when none is left, the finalizer goes. Pods go first, and all else
+// when they are gone: what runs must not be left without the objects that protect it, as network policies do (KEP-5080). plan.go has the
+// words of the status.
 package namespace
 
 import (
@@ -11,9 +13,11 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/cuppa-project/cuppa/controller/loop"
 	"github.com/cuppa-project/cuppa/internal/run"
@@ -73,13 +77,13 @@ func (c controller) reconcile(ctx context.Context, key loop.Key) (time.Duration,
 	if !ok || ns.DeletionTimestamp == nil || !slices.Contains(ns.Spec.Finalizers, corev1.FinalizerKubernetes) {
 		return 0, nil
 	}
-	left, err := c.empty(ctx, key.Name)
+	observed, err := c.empty(ctx, key.Name)
 	if err != nil {
 		return 0, err
 	}
-	if left > 0 {
+	if !observed.Empty() {
 		// Watches report removals; the timer is for objects whose finalizers are taken away without one.
-		return 5 * time.Second, nil
+		return 5 * time.Second, errors.Join(append(observed.Failures, c.tell(ctx, ns, observed))...)
 	}
 	changed := ns.DeepCopy()
 	changed.Spec.Finalizers = slices.DeleteFunc(changed.Spec.Finalizers, func(f corev1.FinalizerName) bool { return f == corev1.FinalizerKubernetes })
@@ -89,33 +93,63 @@ func (c controller) reconcile(ctx context.Context, key loop.Key) (time.Duration,
 	return 0, nil
 }
 
-// empty deletes everything in the namespace that is not yet on its way, and says how much is left.
-func (c controller) empty(ctx context.Context, namespace string) (left int, err error) {
+// tell writes what is left into the namespace's status.
+func (c controller) tell(ctx context.Context, ns *corev1.Namespace, observed Observed) error {
+	changed := ns.DeepCopy()
+	changed.Status.Conditions = Conditions(observed, ns.Status.Conditions)
+	if equality.Semantic.DeepEqual(ns.Status, changed.Status) {
+		return nil
+	}
+	if _, err := c.Cluster.UpdateStatus(ctx, changed); err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("update status: %w", err)
+	}
+	return nil
+}
+
+// empty deletes what is not yet on its way: the pods, and everything else once they are gone. It says what is left.
+func (c controller) empty(ctx context.Context, namespace string) (Observed, error) {
+	observed := Observed{Remaining: map[schema.GroupResource]int{}, Finalizers: map[string]int{}, Now: c.Clock.Now()}
 	resources, err := c.Cluster.Resources(ctx)
 	if err != nil {
-		return 0, err
+		return observed, err
 	}
-	var errs []error
-	for _, res := range resources {
-		if !res.Namespaced {
-			continue
-		}
-		source := c.Cluster.Metadata(res.GroupVersionResource)
-		var todo []kube.Object
-		for _, obj := range source.List(namespace, labels.Everything()) {
-			if obj.GetDeletionTimestamp() == nil {
-				todo = append(todo, obj)
+	for _, pods := range []bool{true, false} {
+		for _, res := range resources {
+			if res.Namespaced && (res.GroupVersionResource == kube.Pods) == pods {
+				c.remove(ctx, namespace, res, &observed)
 			}
 		}
-		background := metav1.DeletePropagationBackground
-		errs = append(errs, loop.ForEach(ctx, todo, func(ctx context.Context, obj kube.Object) error {
-			err := c.Cluster.Delete(ctx, res.GroupVersionResource, namespace, obj.GetName(), metav1.DeleteOptions{PropagationPolicy: &background})
-			if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
-				return fmt.Errorf("delete %s %s: %w", res.Resource, obj.GetName(), err)
-			}
-			return nil
-		}))
-		left += len(source.List(namespace, labels.Everything()))
+		if pods && !observed.Empty() {
+			break
+		}
 	}
-	return left, errors.Join(errs...)
+	return observed, nil
+}
+
+// remove deletes the objects of one resource.
+func (c controller) remove(ctx context.Context, namespace string, res kube.Resource, observed *Observed) {
+	source := c.Cluster.Metadata(res.GroupVersionResource)
+	var todo []kube.Object
+	for _, obj := range source.List(namespace, labels.Everything()) {
+		if obj.GetDeletionTimestamp() == nil {
+			todo = append(todo, obj)
+		}
+	}
+	background := metav1.DeletePropagationBackground
+	err := loop.ForEach(ctx, todo, func(ctx context.Context, obj kube.Object) error {
+		err := c.Cluster.Delete(ctx, res.GroupVersionResource, namespace, obj.GetName(), metav1.DeleteOptions{PropagationPolicy: &background})
+		if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+			return fmt.Errorf("delete %s %s: %w", res.Resource, obj.GetName(), err)
+		}
+		return nil
+	})
+	if err != nil {
+		observed.Failures = append(observed.Failures, err)
+	}
+	for _, obj := range source.List(namespace, labels.Everything()) {
+		observed.Remaining[res.GroupResource()]++
+		for _, finalizer := range obj.GetFinalizers() {
+			observed.Finalizers[finalizer]++
+		}
+	}
 }
