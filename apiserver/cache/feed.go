@@ -159,7 +159,7 @@ func (c *Cache) tick(ctx context.Context) error {
 		case <-bookmarks.C:
 			c.tables.Load().all(func(t *Table) {
 				t.bookmark()
-				t.age(time.Now().Add(-historyAge))
+				t.age(time.Now())
 			})
 		case <-sweeps.C:
 			c.tables.Load().all(func(t *Table) { t.sweep() })

@@ -14,7 +14,7 @@ import (
 type view struct {
 	tree     *btree.BTreeG[*entry]
 	revision int64
-	used     time.Time // of a pin
+	until    time.Time // of a pin
 }
 
 func (v *view) Revision() int64 { return v.revision }
@@ -57,10 +57,16 @@ func (t *Table) snapshot() *view {
 	return v
 }
 
-const maxPins = 4
+// Limits of pins. One that was made again, of the recent past or of what the store has, is kept for the next page only: a list that goes on for
+// ever is told that it is too old, as elsewhere.
+const (
+	maxPins  = 4
+	pinAge   = historyAge
+	againAge = time.Minute
+)
 
-// Pin keeps a snapshot for the pages that are to follow, for some minutes after the last of them. Few are kept: it makes later
-// pages cheap and likely, and promises nothing.
+// Pin keeps a snapshot of now for the pages that are to follow, for as long as the history reaches. Few are kept: it makes later pages cheap and
+// likely, and promises nothing.
 func (t *Table) Pin(s Snapshot) {
 	v, ok := s.(*view)
 	if !ok {
@@ -68,26 +74,25 @@ func (t *Table) Pin(s Snapshot) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.pin(v)
+	t.pin(v, pinAge)
 }
 
-func (t *Table) pin(v *view) {
+func (t *Table) pin(v *view, age time.Duration) {
 	for _, p := range t.pins {
 		if p.revision == v.revision {
-			p.used = time.Now()
 			return
 		}
 	}
 	if len(t.pins) == maxPins {
 		t.pins = append(t.pins[:0], t.pins[1:]...)
 	}
-	t.pins = append(t.pins, &view{tree: v.tree, revision: v.revision, used: time.Now()})
+	t.pins = append(t.pins, &view{tree: v.tree, revision: v.revision, until: time.Now().Add(age)})
 }
 
-func (t *Table) unpin(before time.Time) {
+func (t *Table) unpin(now time.Time) {
 	kept := t.pins[:0]
 	for _, p := range t.pins {
-		if p.used.After(before) {
+		if p.until.After(now) {
 			kept = append(kept, p)
 		}
 	}
@@ -119,7 +124,9 @@ func (t *Table) SnapshotAt(ctx context.Context, revision int64) (Snapshot, error
 		}
 		from = page.KVs[len(page.KVs)-1].Key + "\x00"
 	}
-	t.Pin(v)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.pin(v, againAge)
 	return v, nil
 }
 
@@ -132,7 +139,6 @@ func (t *Table) recall(revision int64) *view {
 	defer t.mu.Unlock()
 	for _, p := range t.pins {
 		if p.revision == revision {
-			p.used = time.Now()
 			return p
 		}
 	}
@@ -151,6 +157,6 @@ func (t *Table) recall(revision int64) *view {
 			v.tree.ReplaceOrInsert(e.prev)
 		}
 	}
-	t.pin(v)
+	t.pin(v, againAge)
 	return v
 }

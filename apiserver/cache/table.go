@@ -243,11 +243,12 @@ func (t *Table) deliver() {
 	}
 }
 
-func (t *Table) age(before time.Time) {
+// age forgets what was too long ago now.
+func (t *Table) age(now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.history.expire(before.Unix())
-	t.unpin(before)
+	t.history.expire(now.Add(-historyAge).Unix())
+	t.unpin(now)
 }
 
 // sweep drops decoded objects and documents that nobody asked for since the last sweep.
