@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -277,6 +278,18 @@ func TestEventsInTwoGroups(t *testing.T) {
 		old, err := c.CoreV1().Events("default").Get(ctx, e.Name, metav1.GetOptions{})
 		if err != nil || old.Message != "it boils" || old.InvolvedObject.Name != "p" {
 			t.Fatalf("%s: in core: %v, %+v", form, err, old)
+		}
+		for _, field := range []string{"source=example.com/kettle", "reportingComponent=example.com/kettle", "involvedObject.name=p,reason=Tea"} {
+			found, err := c.CoreV1().Events("default").List(ctx, metav1.ListOptions{FieldSelector: field})
+			if err != nil || !slices.ContainsFunc(found.Items, func(i corev1.Event) bool { return i.Name == e.Name }) {
+				t.Errorf("%s: in core by %s: %v, %+v", form, field, err, found)
+			}
+		}
+		for _, field := range []string{"reportingController=example.com/kettle", "regarding.name=p,reason=Tea"} {
+			found, err := c.EventsV1().Events("default").List(ctx, metav1.ListOptions{FieldSelector: field})
+			if err != nil || !slices.ContainsFunc(found.Items, func(i eventsv1.Event) bool { return i.Name == e.Name }) {
+				t.Errorf("%s: by %s: %v, %+v", form, field, err, found)
+			}
 		}
 		list, err := c.EventsV1().Events("default").List(ctx, metav1.ListOptions{})
 		if err != nil || len(list.Items) == 0 || list.Items[len(list.Items)-1].Note != "it boils" || list.Items[0].ResourceVersion == "" {

@@ -121,6 +121,12 @@ func (s *Snapshot) checkPrefixes() []error {
 			continue
 		}
 		owners[kind.StoragePrefix] = stored
+		for _, name := range kind.SelectableFields {
+			if kind != stored && !slices.Contains(stored.SelectableFields, kind.StoredField(name)) {
+				errs = append(errs, errkind.New(errkind.Invalid, "resource %s: nothing can be selected by %s, since %s, which is what is stored, has no selectable field %s",
+					kind.GVR(), name, stored.GVR(), kind.StoredField(name)))
+			}
+		}
 	}
 	for prefix, owner := range owners {
 		for cut := strings.LastIndexByte(prefix, '/'); cut > 0; cut = strings.LastIndexByte(prefix[:cut], '/') {

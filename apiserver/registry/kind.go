@@ -93,10 +93,12 @@ type Kind struct {
 	// Warnings are sent in Warning headers; nil: none.
 	Warnings func(obj, old Object) []string
 
-	// Fields are what field selectors see, metadata.name and metadata.namespace included; nil: only those two.
+	// Fields are what field selectors see, metadata.name and metadata.namespace included; nil: only those two. Only the version that is stored has it.
 	Fields func(Object) fields.Set
-	// SelectableFields are the field labels a selector may name besides metadata.name and metadata.namespace.
+	// SelectableFields are the field labels a selector may name besides metadata.name and metadata.namespace. What they select by is the object as
+	// it is stored: StoredFields says what the storage version calls those that have another name there.
 	SelectableFields []string
+	StoredFields     map[string]string
 
 	// Columns and Cells make the server-side table. Cells returns one row (or several, rarely) per object.
 	Columns []metav1.TableColumnDefinition

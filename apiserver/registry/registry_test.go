@@ -65,15 +65,18 @@ func TestRowsThatDoNotFit(t *testing.T) {
 		want string
 		kind error
 	}{
-		"the same resource":    {kind("Cup"), "served by a row already", errkind.Exists},
-		"the same kind":        {kind("Cup", func(k *registry.Kind) { k.Resource = "mugs"; k.Singular = "mug"; k.StoragePrefix = "m" }), `kind Cup is the kind of resource "cups" already`, errkind.Exists},
-		"a kind's other name":  {kind("Cup", version("v2"), func(k *registry.Kind) { k.Resource = "mugs"; k.Singular = "mug"; k.StoragePrefix = "m" }), `the kind "Cup" is already in use by resource "cups"`, errkind.Exists},
-		"a taken short name":   {kind("Tea", func(k *registry.Kind) { k.ShortNames = []string{"cu"} }), `the name "cu" is already in use by resource "cups"`, errkind.Exists},
-		"a plural as short":    {kind("Tea", func(k *registry.Kind) { k.ShortNames = []string{"cups"} }), `the name "cups" is already in use`, errkind.Exists},
-		"a taken prefix":       {kind("Tea", func(k *registry.Kind) { k.StoragePrefix = "example.org/cups" }), `stored under "example.org/cups" already`, errkind.Exists},
-		"a prefix within":      {kind("Tea", func(k *registry.Kind) { k.StoragePrefix = "example.org/cups/tea" }), "lies within that of", errkind.Exists},
-		"no storage version":   {kind("Tea", stored("v9"), func(k *registry.Kind) { k.ToStorage, k.FromStorage = noConversion, noConversions }), "v9, Kind=Tea is not served", errkind.Invalid},
-		"no conversion":        {kind("Cup", version("v2"), stored("v1")), "does not say how to convert", errkind.Invalid},
+		"the same resource":   {kind("Cup"), "served by a row already", errkind.Exists},
+		"the same kind":       {kind("Cup", func(k *registry.Kind) { k.Resource = "mugs"; k.Singular = "mug"; k.StoragePrefix = "m" }), `kind Cup is the kind of resource "cups" already`, errkind.Exists},
+		"a kind's other name": {kind("Cup", version("v2"), func(k *registry.Kind) { k.Resource = "mugs"; k.Singular = "mug"; k.StoragePrefix = "m" }), `the kind "Cup" is already in use by resource "cups"`, errkind.Exists},
+		"a taken short name":  {kind("Tea", func(k *registry.Kind) { k.ShortNames = []string{"cu"} }), `the name "cu" is already in use by resource "cups"`, errkind.Exists},
+		"a plural as short":   {kind("Tea", func(k *registry.Kind) { k.ShortNames = []string{"cups"} }), `the name "cups" is already in use`, errkind.Exists},
+		"a taken prefix":      {kind("Tea", func(k *registry.Kind) { k.StoragePrefix = "example.org/cups" }), `stored under "example.org/cups" already`, errkind.Exists},
+		"a prefix within":     {kind("Tea", func(k *registry.Kind) { k.StoragePrefix = "example.org/cups/tea" }), "lies within that of", errkind.Exists},
+		"no storage version":  {kind("Tea", stored("v9"), func(k *registry.Kind) { k.ToStorage, k.FromStorage = noConversion, noConversions }), "v9, Kind=Tea is not served", errkind.Invalid},
+		"no conversion":       {kind("Cup", version("v2"), stored("v1")), "does not say how to convert", errkind.Invalid},
+		"a field of its own": {kind("Cup", version("v2"), stored("v1"), func(k *registry.Kind) {
+			k.ToStorage, k.FromStorage, k.SelectableFields = noConversion, noConversions, []string{"spec.handle"}
+		}), "nothing can be selected by spec.handle", errkind.Invalid},
 		"virtual, no answer":   {kind("Tea", func(k *registry.Kind) { k.Storage = registry.Virtual }), "needs an answer", errkind.Invalid},
 		"proxied to nowhere":   {kind("Tea", func(k *registry.Kind) { k.Storage = registry.Proxied }), "has no proxy", errkind.Invalid},
 		"stored nowhere":       {kind("Tea", func(k *registry.Kind) { k.StoragePrefix = "" }), "needs a list and a storage prefix", errkind.Invalid},

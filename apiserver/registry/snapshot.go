@@ -92,3 +92,11 @@ func (d *Derivation[T]) Of(s *Snapshot) (T, error) {
 	}
 	return slot.(func() (T, error))()
 }
+
+// StoredField is what the storage version calls a selectable field.
+func (k *Kind) StoredField(name string) string {
+	if stored, ok := k.StoredFields[name]; ok {
+		return stored
+	}
+	return name
+}

@@ -50,6 +50,9 @@ func selectObjects(c *Call, query url.Values) (*selection, error) {
 			return nil, err
 		}
 	}
+	if sel.fields, err = sel.fields.Transform(func(name, value string) (string, string, error) { return c.Kind.StoredField(name), value, nil }); err != nil {
+		return nil, apierrors.NewBadRequest(err.Error())
+	}
 	if err := sel.validate(); err != nil {
 		return nil, err
 	}
@@ -130,8 +133,8 @@ func (sel *selection) matcher() func(cache.Entry) bool {
 // indexed returns a field and value by which the cache finds its watchers, if the selectors name one.
 func (sel *selection) indexed(kind *registry.Kind) (name, value string) {
 	for _, field := range kind.SelectableFields {
-		if value, ok := sel.fields.RequiresExactMatch(field); ok {
-			return field, value
+		if value, ok := sel.fields.RequiresExactMatch(kind.StoredField(field)); ok {
+			return kind.StoredField(field), value
 		}
 	}
 	return "", ""

@@ -1,12 +1,11 @@
 package events
 
 import (
+	"strings"
+
 	eventsv1 "k8s.io/api/events/v1"
-	"k8s.io/apimachinery/pkg/fields"
 
 	"github.com/cuppa-project/cuppa/apiserver/kinds/core"
-	"github.com/cuppa-project/cuppa/apiserver/kinds/meta"
-	"github.com/cuppa-project/cuppa/apiserver/registry"
 )
 
 var newEventFieldNames = []string{
@@ -15,20 +14,15 @@ var newEventFieldNames = []string{
 	"reason", "reportingController", "type",
 }
 
-func newEventFields(obj registry.Object) fields.Set {
-	event := obj.(*eventsv1.Event)
-	return meta.WithFields(obj, fields.Set{
-		"regarding.kind":            event.Regarding.Kind,
-		"regarding.namespace":       event.Regarding.Namespace,
-		"regarding.name":            event.Regarding.Name,
-		"regarding.uid":             string(event.Regarding.UID),
-		"regarding.apiVersion":      event.Regarding.APIVersion,
-		"regarding.resourceVersion": event.Regarding.ResourceVersion,
-		"regarding.fieldPath":       event.Regarding.FieldPath,
-		"reason":                    event.Reason,
-		"reportingController":       event.ReportingController,
-		"type":                      event.Type,
-	})
+// coreEventFieldNames are what the stored form calls those of them that it names otherwise.
+func coreEventFieldNames() map[string]string {
+	out := map[string]string{"reportingController": "reportingComponent"}
+	for _, name := range newEventFieldNames {
+		if rest, ok := strings.CutPrefix(name, "regarding."); ok {
+			out[name] = "involvedObject." + rest
+		}
+	}
+	return out
 }
 
 func newEventCells(event *eventsv1.Event) []any { return core.EventCells(coreEventOf(event)) }
