@@ -53,8 +53,9 @@ test: setup-test $(BIN) ## run every test; those that need root are skipped with
 	go run ./test/report CGO_ENABLED=0 -timeout 20m $(PURE) -- CGO_ENABLED=1 -timeout 20m $(CGO) -- CGO_ENABLED=0 -C $(EXAMPLE) ./...
 
 # What the race detector cannot help: test/e2e drives bin/cuppa, which is built without it; test/house and test/report start the go command
-# and read files; examples are a module of their own, and the generated definitions have no code of ours.
-UNRACED := /test/e2e$$|/test/house$$|/test/report$$|/openapi/definitions$$
+# and read files; engine/build runs BuildKit, which has races of its own; examples are a module of their own, and the generated definitions have no
+# code of ours.
+UNRACED := /test/e2e$$|/engine/build$$|/test/house$$|/test/report$$|/openapi/definitions$$
 RACED = $$(CGO_ENABLED=1 go list -e ./... | grep -v -E '$(UNRACED)')
 
 race: setup-test $(HELPER) ## run the tests under the race detector, but for the few that it cannot help

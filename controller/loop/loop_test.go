@@ -67,6 +67,7 @@ func TestOneKeyIsNeverReconciledTwiceAtOnce(t *testing.T) {
 			time.Sleep(100 * time.Millisecond)
 		}
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if calls != 8 || most != 4 {
 			t.Errorf("%d calls, %d at a time; want 8 (what comes during a call is gathered) and 4", calls, most)
 		}
@@ -84,6 +85,7 @@ func TestFailuresAreTriedAgainMoreAndMoreSlowly(t *testing.T) {
 		}})
 		enqueue(loop.Key{Name: "a"})
 		time.Sleep(time.Hour)
+		synctest.Wait()
 		var waits []string
 		for i := 1; i < len(at); i++ {
 			waits = append(waits, at[i].Sub(at[i-1]).Round(time.Millisecond).String())

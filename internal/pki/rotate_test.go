@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"log/slog"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -89,12 +90,14 @@ func TestRenewalFails(t *testing.T) {
 		ca := open(t)
 		var tries []time.Duration
 		begun := time.Now()
-		broken := true
+		var broken atomic.Bool
+		broken.Store(true)
 		r := rotating(t, ca, func(c *RotatingConfig) {
 			renew := c.Renew
 			c.Renew = func(ctx context.Context) (Pair, error) {
+				fails := broken.Load()
 				tries = append(tries, time.Since(begun))
-				if broken {
+				if fails {
 					return Pair{}, errors.New("nobody answers")
 				}
 				return renew(ctx)
@@ -102,6 +105,7 @@ func TestRenewalFails(t *testing.T) {
 		})
 		first := valid(t, ca, r)
 		time.Sleep(300 * 24 * time.Hour)
+		synctest.Wait()
 		if valid(t, ca, r) != first || r.Failures() < 3 || len(tries) < 3 {
 			t.Fatalf("after %d tries: %d failures", len(tries), r.Failures())
 		}
@@ -111,7 +115,7 @@ func TestRenewalFails(t *testing.T) {
 		if last := tries[len(tries)-1] - tries[len(tries)-2]; last != look {
 			t.Errorf("the last tries are %s apart, want %s", last, look)
 		}
-		broken = false
+		broken.Store(false)
 		time.Sleep(2 * look)
 		if valid(t, ca, r) == first {
 			t.Error("it was not renewed when that became possible")
@@ -129,6 +133,7 @@ func TestEndOfAuthority(t *testing.T) {
 			c.Renew = func(ctx context.Context) (Pair, error) { renewals++; return renew(ctx) }
 		})
 		time.Sleep(time.Until(ca.cert.NotAfter) - time.Hour)
+		synctest.Wait()
 		if r.Ends().After(ca.cert.NotAfter) {
 			t.Errorf("the certificate ends at %s, after its authority at %s", r.Ends(), ca.cert.NotAfter)
 		}

@@ -49,7 +49,8 @@ type Fake struct {
 	ns       map[string]*corev1.Namespace
 	objects  map[string]plan.Object // kind/namespace/name
 	pods     map[string]*corev1.Pod // namespace/name
-	serial   int
+	serials  map[string]int         // how many pods each Deployment has had
+	watches  int
 	starts   map[string]int // how often each container was started
 	watchers map[int]chan apply.PodEvent
 }
@@ -57,7 +58,7 @@ type Fake struct {
 // New returns an empty cluster.
 func New() *Fake {
 	return &Fake{Now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Behaviours: map[string]Behaviour{}, LogLines: map[string]string{},
-		ns: map[string]*corev1.Namespace{}, objects: map[string]plan.Object{}, pods: map[string]*corev1.Pod{}, watchers: map[int]chan apply.PodEvent{}, starts: map[string]int{}}
+		ns: map[string]*corev1.Namespace{}, objects: map[string]plan.Object{}, pods: map[string]*corev1.Pod{}, watchers: map[int]chan apply.PodEvent{}, starts: map[string]int{}, serials: map[string]int{}}
 }
 
 // Writes returns the changes so far, one line each, and forgets them.
@@ -274,11 +275,12 @@ func identity(pod *corev1.Pod) string {
 }
 
 func (f *Fake) newPod(d *appsv1.Deployment, number int) *corev1.Pod {
-	f.serial++
+	key := d.Namespace + "/" + d.Name
+	f.serials[key]++
 	pod := &corev1.Pod{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"}, ObjectMeta: *d.Spec.Template.ObjectMeta.DeepCopy(),
 		Spec: *d.Spec.Template.Spec.DeepCopy()}
 	pod.Namespace = d.Namespace
-	pod.Name = fmt.Sprintf("%s-%04d", d.Name, f.serial)
+	pod.Name = fmt.Sprintf("%s-%04d", d.Name, f.serials[key])
 	pod.Labels[api.LabelNumber] = strconv.Itoa(number)
 	return pod
 }
@@ -431,8 +433,8 @@ func (f *Fake) tell(e apply.PodEvent) {
 // WatchPods implements apply.Target.
 func (f *Fake) WatchPods(ctx context.Context, namespace string, fn func(apply.PodEvent) bool) error {
 	f.lock.Lock()
-	f.serial++
-	id := f.serial
+	f.watches++
+	id := f.watches
 	// The buffer holds all that a test can cause while the watcher is busy.
 	ch := make(chan apply.PodEvent, 10000)
 	for _, pod := range f.podsIn(namespace) {
