@@ -128,6 +128,34 @@ func TestTokenReview(t *testing.T) {
 	}
 }
 
+// TestTokenOfABoundPod: a pod's token says where the pod runs.
+func TestTokenOfABoundPod(t *testing.T) {
+	s := withNode(t)
+	admin := client(t, s.Config)
+	bound, err := admin.CoreV1().Pods("default").Get(ctx, "a", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	node, err := admin.CoreV1().Nodes().Get(ctx, "n", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, err := admin.CoreV1().ServiceAccounts("default").CreateToken(ctx, "default", &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
+		BoundObjectRef: &authenticationv1.BoundObjectReference{Kind: "Pod", APIVersion: "v1", Name: "a"}}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	review, err := admin.AuthenticationV1().TokenReviews().Create(ctx, &authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: made.Status.Token}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key, want := range map[string]string{"pod-name": "a", "pod-uid": string(bound.UID), "node-name": "n", "node-uid": string(node.UID)} {
+		if got := review.Status.User.Extra["authentication.kubernetes.io/"+key]; len(got) != 1 || got[0] != want {
+			t.Errorf("%s: %v, want %s", key, got, want)
+		}
+	}
+}
+
 // TestTokensAreVerifiedElsewhere: whoever is shown a token finds the key that signs it as OpenID Connect says, and verifies it by that alone.
 func TestTokensAreVerifiedElsewhere(t *testing.T) {
 	s := apiservertest.New(t)

@@ -145,6 +145,12 @@ func accountUser(claims Claims) User {
 		user.Extra["authentication.kubernetes.io/pod-name"] = []string{p.Pod.Name}
 		user.Extra["authentication.kubernetes.io/pod-uid"] = []string{p.Pod.UID}
 	}
+	if p.Node != nil {
+		user.Extra["authentication.kubernetes.io/node-name"] = []string{p.Node.Name}
+		if p.Node.UID != "" {
+			user.Extra["authentication.kubernetes.io/node-uid"] = []string{p.Node.UID}
+		}
+	}
 	return user
 }
 

@@ -176,7 +176,13 @@ func (s *Service) bindToken(ctx context.Context, c *Call, ref *authenticationv1.
 		}
 		private.Pod = named
 		if pod.Spec.NodeName != "" {
+			// A node that has gone leaves its name alone in the tokens of its pods (KEP-4193).
 			private.Node = &authn.Ref{Name: pod.Spec.NodeName}
+			if node, err := s.Live(ctx, corev1.SchemeGroupVersion.WithResource("nodes"), "", pod.Spec.NodeName); err == nil {
+				private.Node.UID = string(node.GetUID())
+			} else if !apierrors.IsNotFound(err) {
+				return err
+			}
 		}
 	case *corev1.Secret:
 		private.Secret = named

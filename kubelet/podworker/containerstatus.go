@@ -33,7 +33,10 @@ func (d *describer) container(c *corev1.Container, before []corev1.ContainerStat
 		out.State.Waiting = d.waiting(c)
 	case observe.Running, observe.Unknown:
 		out.State.Running = &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(newest.StartedAt)}
-		probe := d.Probes[newest.ID]
+		probe, asked := d.Probes[newest.ID]
+		if !asked {
+			probe = reportedProbe(out.ContainerID, c.Name, before)
+		}
 		started := probe.Started
 		out.Started = &started
 		out.Ready = probe.Ready && started && d.verdict.Phase == "" && (!init || IsSidecar(c))
@@ -46,6 +49,17 @@ func (d *describer) container(c *corev1.Container, before []corev1.ContainerStat
 		out.Ready = init && !IsSidecar(c) && newest.ExitCode == 0
 	}
 	return out
+}
+
+// reportedProbe is what was last told of a running container. One that is being stopped to make room for its successor is asked nothing any more,
+// and is what it was until its end.
+func reportedProbe(id, name string, before []corev1.ContainerStatus) Probe {
+	for _, s := range before {
+		if s.Name == name && s.ContainerID == id && s.State.Running != nil {
+			return Probe{Ready: s.Ready, Started: s.Started != nil && *s.Started}
+		}
+	}
+	return Probe{}
 }
 
 // again is what a container that exited waits for before it is started once more, or nil if it does not wait.

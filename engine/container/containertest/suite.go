@@ -370,6 +370,11 @@ func testStats(t *testing.T, s Subject) {
 	}
 	limit := int64(64 << 20)
 	must(t, "update", s.Runtime.Update(t.Context(), "c1", &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &limit}}))
+	// A container with new limits is as good as any other.
+	code, err := s.Runtime.Exec(t.Context(), "c1", container.Process{Args: []string{"sh", "-c", "exit 5"}}, container.Streams{})
+	if err != nil || code != 5 {
+		t.Errorf("exec after an update gave %d, %v", code, err)
+	}
 }
 
 func testInit(t *testing.T, s Subject) {

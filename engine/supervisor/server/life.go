@@ -249,7 +249,8 @@ func (s *Server) update(_ context.Context, in wire.Update) (any, error) {
 		if err != nil {
 			return nil, errkind.New(errkind.Invalid, "update container %q: %w", in.ID, err)
 		}
-		cg.Resources.SkipDevices = true
+		cg.Resources.SkipDevices = true                     // what runs has its devices
+		defer func() { cg.Resources.SkipDevices = false }() // and nothing could be executed in it any more
 		config := c.runc.Config()
 		cg.Resources.Devices = config.Cgroups.Resources.Devices
 		config.Cgroups = cg
