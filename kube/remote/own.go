@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -45,13 +46,13 @@ func (c *Cluster) watched(res schema.GroupVersionResource) []*source {
 func (c *Cluster) awaitWrite(ctx context.Context, res schema.GroupVersionResource, obj kube.Object) {
 	want := revision(obj)
 	for _, s := range c.watched(res) {
-		holds := selects(s.selector, obj)
+		holds := sync.OnceValue(func() bool { return selects(s.selector, obj) }) // seldom asked, and it costs more than all the rest
 		s.await(ctx, func(seen int64) bool {
 			have := s.Get(obj.GetNamespace(), obj.GetName())
 			switch {
 			case have != nil:
 				return revision(have) >= want
-			case holds:
+			case holds():
 				return seen >= want // it came and went again
 			}
 			return true
