@@ -33,7 +33,10 @@ func (r Rules) Authorize(_ context.Context, req Request) (Decision, string, erro
 func system() Rules {
 	return Rules{
 		{Whose: "the scheduler", Who: name("system:kube-scheduler"), What: oneOf(
-			read("*/*"),
+			read("/nodes", "/pods", "/namespaces", "/services", "/replicationcontrollers", "/persistentvolumeclaims", "/persistentvolumes",
+				"apps/replicasets", "apps/statefulsets", "policy/poddisruptionbudgets", "scheduling.k8s.io/priorityclasses",
+				"storage.k8s.io/storageclasses", "storage.k8s.io/csinodes", "storage.k8s.io/csidrivers", "storage.k8s.io/csistoragecapacities",
+				"coordination.k8s.io/leases"),
 			write("create", "/pods/binding"),
 			write("update patch", "/pods/status"),
 			write("create delete", "/pods"),
@@ -84,7 +87,7 @@ func oneOf(rules ...func(Request) bool) func(Request) bool {
 
 func reads(verb string) bool { return verb == "get" || verb == "list" || verb == "watch" }
 
-// read allows get, list and watch of "group/resource" names; "*/*" is all.
+// read allows get, list and watch of "group/resource" names.
 func read(resources ...string) func(Request) bool {
 	return func(req Request) bool { return reads(req.Verb) && matches(req, resources) }
 }
@@ -103,7 +106,7 @@ func matches(req Request, resources []string) bool {
 	if req.Subresource != "" {
 		full += "/" + req.Subresource
 	}
-	return slices.Contains(resources, full) || slices.Contains(resources, "*/*")
+	return slices.Contains(resources, full)
 }
 
 func discovery(req Request) bool {

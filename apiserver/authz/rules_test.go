@@ -48,6 +48,7 @@ func TestDefault(t *testing.T) {
 		{"scheduler", "create", "/pods/binding", "p", true},
 		{"scheduler", "list", "apps/replicasets", "", true},
 		{"scheduler", "update", "/pods", "p", false},
+		{"scheduler", "list", "/secrets", "", false},
 		{"scheduler", "create", "/secrets", "", false},
 		{"controller", "create", "apps/replicasets", "", true},
 		{"controller", "get", "path:/metrics", "", false},
