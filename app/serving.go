@@ -54,11 +54,11 @@ func (s *serving) run(ctx context.Context) error {
 			return
 		}
 		req := servingRequest(node)
-		if names := namesOf(req); names == "" || names == last {
+		names := namesOf(req)
+		if names == "" || names == last {
 			return
-		} else {
-			last = names
 		}
+		last = names
 		select { // only the newest counts
 		case <-wanted:
 		default:
