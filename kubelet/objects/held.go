@@ -66,7 +66,7 @@ func (r *Reader) Hold(ctx context.Context, pod *corev1.Pod, changed func()) {
 	}
 }
 
-// Release lets go of what only this pod refers to.
+// Release lets go of what only this pod refers to, a ConfigMap a little later.
 func (r *Reader) Release(uid types.UID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -74,10 +74,32 @@ func (r *Reader) Release(uid types.UID) {
 		if _, ok := h.pods[uid]; !ok {
 			continue
 		}
-		if delete(h.pods, uid); len(h.pods) == 0 {
-			h.cancel()
-			delete(r.held, k)
+		if delete(h.pods, uid); len(h.pods) > 0 {
+			continue
 		}
+		if k.kind == podrefs.Secret {
+			r.drop(k, h)
+			continue
+		}
+		time.AfterFunc(linger, func() {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			if len(h.pods) == 0 {
+				r.drop(k, h)
+			}
+		})
+	}
+}
+
+// linger is how long a ConfigMap is followed after its last pod: the next one often comes soon (the certificates of the cluster are in every pod of
+// a namespace), and should not have to wait for it. A Secret leaves the memory at once.
+const linger = time.Minute
+
+// drop ends the following of an object; mu is held.
+func (r *Reader) drop(k key, h *held) {
+	h.cancel()
+	if r.held[k] == h {
+		delete(r.held, k)
 	}
 }
 

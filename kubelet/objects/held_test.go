@@ -48,7 +48,7 @@ func podWith(name, configMap string) *corev1.Pod {
 }
 
 // TestHold: an object is followed once however many pods refer to it, each of them is told of its changes, and nobody follows it when the last
-// has gone. What is followed is read from memory.
+// has been gone for a while. What is followed is read from memory.
 func TestHold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -98,7 +98,13 @@ func TestHold(t *testing.T) {
 		want("without the first", "3", 1, 2, 2, 1)
 		reader.Release("b")
 		put("4")
-		want("without both", "4", 2, 2, 2, 0)
+		want("just after both", "4", 1, 2, 2, 1)
+		hold(1, podWith("b", "m"))
+		time.Sleep(2 * time.Minute)
+		want("with one again, long after", "4", 1, 2, 2, 1)
+		reader.Release("b")
+		time.Sleep(2 * time.Minute)
+		want("long after both", "4", 2, 2, 2, 0)
 		hold(0, podWith("c", "m"))
 		cancel()
 		reader.Wait()
@@ -124,6 +130,27 @@ func TestHoldIsRefused(t *testing.T) {
 		synctest.Wait()
 		if cluster.followed.Load() != 1 || told.Load() != 1 {
 			t.Errorf("after a second: followed %d, told %d; want one of each", cluster.followed.Load(), told.Load())
+		}
+		cancel()
+		reader.Wait()
+	})
+}
+
+// TestSecretsAreForgotten: a Secret is not followed for a moment longer than a pod needs it.
+func TestSecretsAreForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		cluster := &narrow{Cluster: kubelettest.NewCluster()}
+		reader := objects.New(cluster, slog.New(slog.DiscardHandler))
+		reader.Hold(ctx, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "a", UID: "a"}, Spec: corev1.PodSpec{ImagePullSecrets: []corev1.LocalObjectReference{{Name: "s"}}}}, func() {})
+		synctest.Wait()
+		if got := cluster.followed.Load(); got != 1 {
+			t.Errorf("with a pod: %d followed, want 1", got)
+		}
+		reader.Release("a")
+		synctest.Wait()
+		if got := cluster.followed.Load(); got != 0 {
+			t.Errorf("after it: %d followed, want 0", got)
 		}
 		cancel()
 		reader.Wait()
