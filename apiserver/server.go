@@ -130,7 +130,7 @@ func New(config Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.openapi, err = openapi.New(); err != nil {
+	if s.openapi, err = openapi.New(s.registry); err != nil {
 		return nil, err
 	}
 	var accounts *authn.Accounts

@@ -24,7 +24,10 @@ type converter struct {
 }
 
 func newConverter() (managedfields.TypeConverter, error) {
-	content, err := unzip(SchemaFile)
+	content, err := blobs.ReadFile("blobs/" + SchemaFile)
+	if err == nil {
+		content, err = unzip(content)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read schema: %w", err)
 	}

@@ -1,15 +1,16 @@
 package openapi
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/cuppa-project/cuppa/apiserver/registry"
 )
 
 const (
@@ -21,85 +22,85 @@ const (
 	protoV3Type = "application/com.github.proto-openapi.spec.v3.v1.0+protobuf"
 )
 
-// Handler serves /openapi/v2, /openapi/v3 and the documents below it. It is safe for concurrent use.
+// Handler serves /openapi/v2, /openapi/v3 and the documents below it, for what the registry serves at the moment. It is safe for concurrent use.
 type Handler struct {
-	v2    Document
-	v3    map[string]Document // by path, "apis/apps/v1"
-	root  []byte              // the answer of /openapi/v3
-	since string              // Last-Modified of everything
+	registry   *registry.Registry
+	sets       *registry.Derivation[*set]
+	first      *registry.Snapshot  // what the embedded documents describe
+	v2         Document            // of everything in first
+	beforehand map[string]Document // v3, by path
+	since      string              // Last-Modified of everything
+
+	mu    sync.Mutex
+	later map[schema.GroupVersion]made // made while the server runs
 }
 
-// New returns a handler of the embedded documents.
-func New() (*Handler, error) {
+// New returns a handler of what a registry serves. What is served now, of the kinds that a server begins with, is described by the embedded documents.
+func New(of *registry.Registry) (*Handler, error) {
 	index, err := readIndex()
 	if err != nil {
 		return nil, err
 	}
-	h := &Handler{v2: index.V2, v3: map[string]Document{}, since: time.Now().UTC().Format(http.TimeFormat)}
-	type link struct {
-		ServerRelativeURL string `json:"serverRelativeURL"`
-	}
-	paths := map[string]link{}
+	h := &Handler{registry: of, first: of.Current(), v2: index.V2, beforehand: map[string]Document{}, since: time.Now().UTC().Format(http.TimeFormat),
+		later: map[schema.GroupVersion]made{}}
 	for _, doc := range index.V3 {
-		h.v3[doc.Path] = doc
-		paths[doc.Path] = link{ServerRelativeURL: versionURL(doc)}
+		h.beforehand[doc.Path] = doc
 	}
-	if h.root, err = json.Marshal(map[string]any{"paths": paths}); err != nil {
-		return nil, fmt.Errorf("encode list of documents: %w", err)
-	}
+	h.sets = registry.Derive(h.newSet)
 	return h, nil
 }
 
-// versionURL names one state of a document: what it answers may be kept for ever.
-func versionURL(doc Document) string {
-	return v3Path + "/" + doc.Path + "?hash=" + url.QueryEscape(doc.Hash)
-}
-
-// GroupVersions returns the groups and versions that have a document.
-func (h *Handler) GroupVersions() []schema.GroupVersion {
-	var out []schema.GroupVersion
-	for path := range h.v3 {
-		parts := strings.Split(path, "/")
-		gv := schema.GroupVersion{Version: parts[len(parts)-1]}
-		if len(parts) == 3 {
-			gv.Group = parts[1]
-		}
-		out = append(out, gv)
-	}
-	return out
-}
-
+// ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
 		http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
 		return
 	}
+	now, err := h.sets.Of(h.registry.Current())
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
 	path := strings.TrimSuffix(r.URL.Path, "/")
 	switch {
 	case path == v2Path:
-		h.serve(w, r, h.v2, protoV2Type, "v2")
+		h.serve(w, r, now.v2, protoV2Type, "v2")
 	case path == v3Path:
-		w.Header().Set("Content-Type", jsonType)
-		w.Write(h.root)
+		serveRoot(w, now)
 	case strings.HasPrefix(path, v3Path+"/"):
-		h.serveVersion(w, r, strings.TrimPrefix(path, v3Path+"/"))
+		h.serveVersion(w, r, now, strings.TrimPrefix(path, v3Path+"/"))
 	default:
 		http.NotFound(w, r)
 	}
 }
 
+func serveRoot(w http.ResponseWriter, now *set) {
+	root, err := now.root()
+	if err != nil {
+		http.Error(w, fmt.Sprintf("list documents: %v", err), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", jsonType)
+	_, _ = w.Write(root) // a client that has gone away misses nothing
+}
+
 // serveVersion serves one v3 document. With a hash in the query the answer never changes; with a wrong hash the client is sent
 // to the right one.
-func (h *Handler) serveVersion(w http.ResponseWriter, r *http.Request, path string) {
-	doc, ok := h.v3[path]
+func (h *Handler) serveVersion(w http.ResponseWriter, r *http.Request, now *set, path string) {
+	doc, ok := now.v3[path]
 	if !ok {
 		http.NotFound(w, r)
 		return
 	}
-	if hash := r.URL.Query().Get("hash"); hash != "" {
-		if hash != doc.Hash {
-			http.Redirect(w, r, versionURL(doc), http.StatusMovedPermanently)
+	if wanted := r.URL.Query().Get("hash"); wanted != "" {
+		hash, err := doc.hash()
+		if err != nil {
+			http.Error(w, fmt.Sprintf("describe %s: %v", path, err), http.StatusInternalServerError)
+			return
+		}
+		if wanted != hash {
+			http.Redirect(w, r, versionURL(path, hash), http.StatusMovedPermanently)
 			return
 		}
 		w.Header().Set("Cache-Control", "public, immutable")
@@ -108,7 +109,7 @@ func (h *Handler) serveVersion(w http.ResponseWriter, r *http.Request, path stri
 	h.serve(w, r, doc, protoV3Type, "v3")
 }
 
-func (h *Handler) serve(w http.ResponseWriter, r *http.Request, doc Document, protoType, version string) {
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request, doc source, protoType, version string) {
 	header := w.Header()
 	header.Add("Vary", "Accept")
 	contentType, ok := negotiate(r.Header.Values("Accept"), protoType, version)
@@ -116,24 +117,27 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, doc Document, pr
 		w.WriteHeader(http.StatusNotAcceptable)
 		return
 	}
-	etag := strconv.Quote(doc.Hash)
+	hash, err := doc.hash()
+	if err != nil {
+		http.Error(w, fmt.Sprintf("describe what is served: %v", err), http.StatusInternalServerError)
+		return
+	}
+	etag := strconv.Quote(hash)
 	header.Set("ETag", etag)
 	header.Set("Last-Modified", h.since)
 	if matches(r.Header.Get("If-None-Match"), etag) {
 		w.WriteHeader(http.StatusNotModified)
 		return
 	}
-	file := doc.File + ".pb.gz"
-	if contentType == jsonType {
-		file = doc.File + ".json.gz"
-	}
 	header.Set("Content-Type", contentType)
 	header.Add("Vary", "Accept-Encoding")
-	content, err := blobs.ReadFile("blobs/" + file)
-	if err == nil && acceptsGzip(r.Header.Get("Accept-Encoding")) {
-		header.Set("Content-Encoding", "gzip")
-	} else if err == nil {
-		content, err = unzip(file)
+	content, zipped, err := doc.content(contentType == jsonType)
+	if err == nil && zipped {
+		if acceptsGzip(r.Header.Get("Accept-Encoding")) {
+			header.Set("Content-Encoding", "gzip")
+		} else {
+			content, err = unzip(content)
+		}
 	}
 	if err != nil {
 		http.Error(w, fmt.Sprintf("read document: %v", err), http.StatusInternalServerError)

@@ -1,8 +1,8 @@
 // Package openapi serves the API's own description, and the schema that server-side apply merges by.
 //
-// Everything is made beforehand by gen (run `go generate` here after a change of the table of kinds) and embedded, so that
-// nothing is built at start. It knows no objects and no store. Start with Handler, in handler.go, and TypeConverter, in
-// converter.go.
+// What describes the built-in kinds is made beforehand by gen (run `go generate` here after a change of the table of kinds) and embedded, so that
+// nothing is built at start. What describes kinds that come later is made when it is first asked for, and goes with them (set.go). It knows no objects
+// and no store. Start with Handler, in handler.go, and TypeConverter, in converter.go.
 package openapi
 
 import (
@@ -16,9 +16,6 @@ import (
 
 //go:generate go tool openapi-gen --output-dir definitions --output-pkg github.com/cuppa-project/cuppa/apiserver/openapi/definitions --output-file zz_generated.openapi.go --go-header-file definitions/header.txt -r /dev/null k8s.io/api/core/v1 k8s.io/api/apps/v1 k8s.io/api/autoscaling/v1 k8s.io/api/policy/v1 k8s.io/api/authentication/v1 k8s.io/api/authorization/v1 k8s.io/api/certificates/v1 k8s.io/api/discovery/v1 k8s.io/api/coordination/v1 k8s.io/api/events/v1 k8s.io/api/networking/v1 k8s.io/api/node/v1 k8s.io/api/scheduling/v1 k8s.io/api/storage/v1 k8s.io/apimachinery/pkg/apis/meta/v1 k8s.io/apimachinery/pkg/runtime k8s.io/apimachinery/pkg/version k8s.io/apimachinery/pkg/util/intstr k8s.io/apimachinery/pkg/api/resource
 //go:generate go run ./gen blobs
-
-// APIVersion is the version of Kubernetes whose API is served.
-const APIVersion = "v1.37.2"
 
 //go:embed blobs
 var blobs embed.FS
@@ -55,12 +52,8 @@ func readIndex() (Index, error) {
 	return index, nil
 }
 
-// unzip returns the content of a compressed file.
-func unzip(name string) ([]byte, error) {
-	content, err := blobs.ReadFile("blobs/" + name)
-	if err != nil {
-		return nil, err
-	}
+// unzip returns what was compressed.
+func unzip(content []byte) ([]byte, error) {
 	r, err := gzip.NewReader(bytes.NewReader(content))
 	if err != nil {
 		return nil, err

@@ -18,11 +18,12 @@ import (
 
 	"github.com/cuppa-project/cuppa/apiserver/kinds"
 	"github.com/cuppa-project/cuppa/apiserver/openapi"
+	"github.com/cuppa-project/cuppa/apiserver/registry"
 )
 
 func get(t *testing.T, path string, headers ...string) *http.Response {
 	t.Helper()
-	h, err := openapi.New()
+	h, err := openapi.New(registry.New(kinds.All()))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/kube-openapi/pkg/validation/spec"
 )
 
 // Object is what every stored kind is.
@@ -58,6 +59,9 @@ type Kind struct {
 	// finds them, or, if Untyped, every field is known.
 	Prune func(Object) []string
 
+	// Schema says what an untyped kind's objects look like, besides what all have, for the descriptions that clients read. Nil: it is not known. It is not
+	// changed any more.
+	Schema *spec.Schema
 	// Types is the schema's view of an untyped kind's objects, for the record of fields. Nil: what they look like decides.
 	Types func() (managedfields.TypeConverter, error)
 

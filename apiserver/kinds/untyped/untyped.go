@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/kube-openapi/pkg/validation/spec"
 
 	"github.com/cuppa-project/cuppa/apiserver/kinds/meta"
 	"github.com/cuppa-project/cuppa/apiserver/registry"
@@ -50,7 +51,9 @@ type Config struct {
 	// Selectable are the fields that selectors may name, as JSONPaths: ".spec.color".
 	Selectable []string
 
-	// Prune, Default, Validate and Types are the schema's part; each may be nil. Old is nil for a new object.
+	// Schema describes the kind to clients; Prune, Default, Validate and Types are what follows from it for the server. Each may be nil. Old is nil for a
+	// new object.
+	Schema   *spec.Schema
 	Prune    func(obj *unstructured.Unstructured) []string
 	Default  func(obj *unstructured.Unstructured)
 	Validate func(obj, old *unstructured.Unstructured) field.ErrorList
@@ -88,7 +91,7 @@ func New(c Config) (*registry.Kind, error) {
 	h := hooks{c}
 	k := &registry.Kind{
 		GVK: c.GVK, Resource: c.Resource, Singular: c.Singular, ShortNames: c.ShortNames, Categories: c.Categories,
-		Namespaced: c.Namespaced, Untyped: true, Types: c.Types,
+		Namespaced: c.Namespaced, Untyped: true, Schema: c.Schema, Types: c.Types,
 		StoragePrefix:  c.GVK.Group + "/" + c.Resource,
 		New:            func() registry.Object { return empty(c.GVK) },
 		NewList:        func() runtime.Object { return emptyList(c.GVK.GroupVersion().WithKind(c.ListKind)) },

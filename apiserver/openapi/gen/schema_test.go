@@ -14,13 +14,13 @@ import (
 
 	"github.com/cuppa-project/cuppa/apiserver/kinds"
 	"github.com/cuppa-project/cuppa/apiserver/openapi"
+	"github.com/cuppa-project/cuppa/apiserver/openapi/document"
 )
 
 // TestSchemaIsTheLibrarys: the embedded schema makes of any object what the library's own converter makes of it, which is built from
 // the definitions and too slow to start with.
 func TestSchemaIsTheLibrarys(t *testing.T) {
 	table := kinds.All()
-	b := &docs{table: table, names: definitionNames(clientscheme.Scheme)}
 	var names []string
 	for _, kind := range table.Kinds() {
 		name, err := clientscheme.Scheme.ToOpenAPIDefinitionName(kind.GVK)
@@ -29,7 +29,7 @@ func TestSchemaIsTheLibrarys(t *testing.T) {
 		}
 		names = append(names, name)
 	}
-	models, err := builder3.BuildOpenAPIDefinitionsForResources(b.config3(), names...)
+	models, err := builder3.BuildOpenAPIDefinitionsForResources(document.Config3(nil), names...)
 	if err != nil {
 		t.Fatal(err)
 	}

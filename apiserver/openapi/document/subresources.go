@@ -1,4 +1,4 @@
-package main
+package document
 
 import (
 	"strings"
@@ -30,12 +30,12 @@ func connectOptions(name string) []common.Parameter {
 func (p *paths) subresource(kind *registry.Kind, sub *registry.Subresource) {
 	path, in := at(kind)
 	path += "/{name}/" + sub.Name
-	gvk, obj := kind.GVK, sample(kind.New())
+	gvk, obj := kind.GVK, sample(kind)
 	if sub.GVK.Kind != "" {
 		gvk = sub.GVK
 	}
 	if sub.New != nil {
-		obj = sample(sub.New())
+		obj = valueOf(sub.New())
 	}
 	in = concat(in, []common.Parameter{inPath("name", "name of the "+gvk.Kind)})
 	name := scope(kind) + kind.GVK.Kind + camel(sub.Name, true)
@@ -72,15 +72,21 @@ func (p *paths) connect(path, options string, in []common.Parameter, kind *regis
 	if sub.GVK.Kind != "" {
 		gvk = sub.GVK
 	}
-	for _, verb := range []struct{ verb, method string }{{"get", "GET"}, {"create", "POST"}} {
+	add := func(path, name string, in []common.Parameter, method string) {
+		r := route{method: method, path: path, action: "connect", gvk: gvk, parameters: concat(in, connectOptions(sub.Name)), responses: answer,
+			description: "connect " + method + " requests to " + sub.Name + " of " + kind.GVK.Kind, produces: []string{"*/*"}, consumes: []string{"*/*"}}
+		r.operation = "connect" + p.middle + camel(strings.ToLower(method), true) + name
+		r.tag = p.tag
+		p.routes = append(p.routes, &r)
+	}
+	for _, verb := range []struct{ verb, method string }{{"get", "GET"}, {"create", "POST"}, {"update", "PUT"}, {"patch", "PATCH"}, {"delete", "DELETE"}} {
 		if !serves(sub.Verbs, verb.verb) {
 			continue
 		}
-		r := route{method: verb.method, path: path, action: "connect", gvk: gvk, parameters: concat(in, connectOptions(sub.Name)), responses: answer,
-			description: "connect " + verb.method + " requests to " + sub.Name + " of " + kind.GVK.Kind, produces: []string{"*/*"}, consumes: []string{"*/*"}}
-		r.operation = "connect" + p.middle + camel(strings.ToLower(verb.method), true) + name
-		r.tag = p.tag
-		p.routes = append(p.routes, &r)
+		add(path, name, in, verb.method)
+		if sub.Name == "proxy" {
+			add(path+"/{path}", name+"WithPath", concat(in, []common.Parameter{inPath("path", "path to the resource")}), verb.method)
+		}
 	}
 }
 

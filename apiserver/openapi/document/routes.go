@@ -1,11 +1,10 @@
-package main
+package document
 
 import (
 	"reflect"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/kube-openapi/pkg/common"
 
@@ -127,8 +126,8 @@ var (
 	pretty     = query("pretty", "string", "If 'true', then the output is pretty printed. Defaults to 'false' unless the user-agent indicates a browser or command-line HTTP tool (curl and wget).")
 )
 
-// root is the path of a group and version.
-func root(gv schema.GroupVersion) string {
+// Root is the path of a group and version.
+func Root(gv schema.GroupVersion) string {
 	if gv.Group == "" {
 		return "/api/" + gv.Version
 	}
@@ -178,7 +177,7 @@ func (p *paths) of(rows []*registry.Kind) []common.Route {
 }
 
 func (p *paths) discovery() {
-	r := route{method: "GET", path: root(p.gv) + "/", description: "get available resources", tag: p.tag,
+	r := route{method: "GET", path: Root(p.gv) + "/", description: "get available resources", tag: p.tag,
 		responses: []common.StatusCodeResponse{response{200, "OK", metav1.APIResourceList{}}}, consumes: bodies, produces: bodies}
 	r.operation = "get" + p.middle + "APIResources"
 	p.routes = append(p.routes, &r)
@@ -193,7 +192,7 @@ func scope(kind *registry.Kind) string {
 
 // at is the path of a kind's collection and the parameters it has.
 func at(kind *registry.Kind) (string, []common.Parameter) {
-	base := root(kind.GVK.GroupVersion())
+	base := Root(kind.GVK.GroupVersion())
 	if !kind.Namespaced {
 		return base + "/" + kind.Resource, nil
 	}
@@ -203,25 +202,22 @@ func at(kind *registry.Kind) (string, []common.Parameter) {
 
 func serves(verbs []string, verb string) bool { return len(verbs) == 0 || contains(verbs, verb) }
 
-// sample is the type of an object by value, as the builders want it.
-func sample(obj runtime.Object) any { return reflect.ValueOf(obj).Elem().Interface() }
-
 func (p *paths) collection(kind *registry.Kind) {
 	path, in := at(kind)
 	name := scope(kind) + kind.GVK.Kind
 	lists := optionsOf(metav1.ListOptions{})
 	if serves(kind.Verbs, "list") {
 		list := route{method: "GET", path: path, action: "list", gvk: kind.GVK, parameters: append(in[:len(in):len(in)], lists...), produces: streams,
-			description: "list or watch objects of kind " + kind.GVK.Kind, responses: []common.StatusCodeResponse{response{200, "OK", sample(kind.NewList())}}}
+			description: "list or watch objects of kind " + kind.GVK.Kind, responses: []common.StatusCodeResponse{response{200, "OK", listSample(kind)}}}
 		p.add(list, "list", name)
 		if kind.Namespaced {
-			list.path, list.parameters = root(kind.GVK.GroupVersion())+"/"+kind.Resource, lists
+			list.path, list.parameters = Root(kind.GVK.GroupVersion())+"/"+kind.Resource, lists
 			p.add(list, "list", kind.GVK.Kind+"ForAllNamespaces")
 		}
 	}
 	if serves(kind.Verbs, "create") {
-		p.add(route{method: "POST", path: path, action: "post", gvk: kind.GVK, description: article("create ", kind.GVK.Kind), request: sample(kind.New()),
-			parameters: concat(in, optionsOf(metav1.CreateOptions{}), []common.Parameter{body(true)}), responses: written(sample(kind.New()), 200, 201, 202)}, "create", name)
+		p.add(route{method: "POST", path: path, action: "post", gvk: kind.GVK, description: article("create ", kind.GVK.Kind), request: sample(kind),
+			parameters: concat(in, optionsOf(metav1.CreateOptions{}), []common.Parameter{body(true)}), responses: written(sample(kind), 200, 201, 202)}, "create", name)
 	}
 	if serves(kind.Verbs, "deletecollection") {
 		p.add(route{method: "DELETE", path: path, action: "deletecollection", gvk: kind.GVK, description: "delete collection of " + kind.GVK.Kind,
@@ -234,7 +230,7 @@ func (p *paths) object(kind *registry.Kind) {
 	path, in := at(kind)
 	path += "/{name}"
 	in = concat(in, []common.Parameter{inPath("name", "name of the "+kind.GVK.Kind)})
-	name, obj := scope(kind)+kind.GVK.Kind, sample(kind.New())
+	name, obj := scope(kind)+kind.GVK.Kind, sample(kind)
 	if serves(kind.Verbs, "get") {
 		p.add(route{method: "GET", path: path, action: "get", gvk: kind.GVK, parameters: in, description: "read the specified " + kind.GVK.Kind,
 			responses: []common.StatusCodeResponse{response{200, "OK", obj}}}, "read", name)
