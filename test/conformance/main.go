@@ -17,6 +17,8 @@ import (
 	"regexp"
 	"syscall"
 	"time"
+
+	"github.com/cuppa-project/cuppa/internal/atomicfile"
 )
 
 // conformance is what one run is told.
@@ -122,6 +124,9 @@ func (c *conformance) run(ctx context.Context) error {
 	if err := c.makeDebian(ctx); err != nil {
 		return err
 	}
+	if err := c.keepProgram(); err != nil {
+		return err
+	}
 	return c.withCluster(ctx, func(ctx context.Context, nodes *cluster) error {
 		if err := c.loadImages(ctx, nodes); err != nil {
 			return err
@@ -131,6 +136,20 @@ func (c *conformance) run(ctx context.Context) error {
 		}
 		return c.runSuite(ctx, nodes, began)
 	})
+}
+
+// keepProgram tests a copy of the program: whoever works on meanwhile builds it anew, and what is reported is to be what was tested.
+func (c *conformance) keepProgram() error {
+	kept := filepath.Join(c.cache, "bin", "cuppa")
+	content, err := os.ReadFile(c.cuppa)
+	if err == nil {
+		err = atomicfile.Write(kept, content, 0o755)
+	}
+	if err != nil {
+		return fmt.Errorf("keep the program under test: %w", err)
+	}
+	c.cuppa = kept
+	return nil
 }
 
 // say tells what is going on.
