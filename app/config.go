@@ -1,7 +1,7 @@
 // Package app is the composition root: it makes the parts, hands them to each other, and runs them as one.
 //
 // One file per role: server.go (control plane and an agent in one process), control.go (the control plane), agent.go (a node of a cluster, wherever
-// its server is). Of the agent, join.go gets its certificates and node.go has its parts. It is the only place where
+// its server is). Of the agent, join.go and serving.go get its certificates, and node.go has its parts. It is the only place where
 // parts that must not know each other meet, and holds no logic of its own. Start with Server.
 package app
 

@@ -186,7 +186,12 @@ func (c *credentials) ask(ctx context.Context, cluster kube.Cluster, req pki.Req
 	if err != nil {
 		return pki.Pair{}, fmt.Errorf("certificate signing request %s of %s: %w", made.GetName(), signer, err)
 	}
-	return pki.Pair{Cert: cert, Key: key}, nil
+	pair := pki.Pair{Cert: cert, Key: key}
+	if !good(pair, req, c.pool, time.Now()) {
+		return pki.Pair{}, errkind.New(errkind.Precondition, "certificate signing request %s of %s: what was issued is not the certificate that was asked for, of the authority of %s; "+
+			"all servers of a cluster must have the same pki/ca.crt and ca.key in their data directories, and their clocks must agree", made.GetName(), signer, c.door.server)
+	}
+	return pair, nil
 }
 
 // await follows a request until it is answered.

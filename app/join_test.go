@@ -41,8 +41,8 @@ type place struct {
 	admin kube.Cluster
 }
 
-// newPlace starts it. Without answers nobody approves or signs anything.
-func newPlace(t *testing.T, answers bool) *place {
+// newPlace starts it. Certificates are signed by a function, the authority's own if it is given none; without answers nobody approves or signs anything.
+func newPlace(t *testing.T, answers bool, sign ...certificate.Sign) *place {
 	t.Helper()
 	ca, err := pki.Open(t.TempDir())
 	if err != nil {
@@ -69,7 +69,8 @@ func newPlace(t *testing.T, answers bool) *place {
 		return local.New(server.Server, authn.User{Name: name, Groups: groups}, logger)
 	}
 	if answers {
-		live(t, certificate.New(loop.Deps{Cluster: as("system:controller:certificate"), Logger: logger, Clock: clock.RealClock{}}, ca.Sign))
+		signer := append(sign, ca.Sign)[0]
+		live(t, certificate.New(loop.Deps{Cluster: as("system:controller:certificate"), Logger: logger, Clock: clock.RealClock{}}, signer))
 	}
 	return &place{t: t, door: door{server: url, ca: ca.PEM(), token: token}, ca: ca, admin: as("admin", api.GroupMasters)}
 }
@@ -347,5 +348,60 @@ func TestGood(t *testing.T) {
 	}
 	if good(pki.Pair{}, want, ca.Pool(), time.Now()) {
 		t.Error("nothing is good")
+	}
+}
+
+// TestConnectionsAreMadeAnew: after a renewal the connections that were made with the old certificate end, and what came by them goes on by new ones:
+// what a node follows, as a whole and one by one, and what it writes.
+func TestConnectionsAreMadeAnew(t *testing.T) {
+	p, ctx := newPlace(t, true), deadline(t)
+	c := p.node(t.TempDir())
+	if err := c.join(ctx); err != nil {
+		t.Fatal(err)
+	}
+	cluster, err := remote.New(remote.Config{REST: c.rest()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	live(t, cluster.Run)
+	all, one := make(chan string, 10), make(chan string, 10)
+	if err := kube.Watch(ctx, cluster, kube.Nodes, func(_, node *corev1.Node) { all <- node.Name }); err != nil {
+		t.Fatal(err)
+	}
+	err = cluster.One(ctx, kube.Nodes, "", "n1", func(obj kube.Object) {
+		if obj != nil {
+			one <- obj.GetName()
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.close() // as after a renewal
+	if _, err := cluster.Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}); err != nil {
+		t.Errorf("a write: %v", err)
+	}
+	for what, seen := range map[string]chan string{"as a whole": all, "one by one": one} {
+		select {
+		case name := <-seen:
+			if name != "n1" {
+				t.Errorf("%s: saw %s", what, name)
+			}
+		case <-ctx.Done():
+			t.Errorf("%s: saw nothing", what)
+		}
+	}
+}
+
+// TestForeignAuthority: a certificate that nobody here would believe is not used, and the words say what is wrong.
+func TestForeignAuthority(t *testing.T) {
+	other, err := pki.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := newPlace(t, true, other.Sign)
+	c := p.node(t.TempDir())
+	_, err = c.bootstrap(deadline(t))
+	if !errors.Is(err, errkind.Precondition) || !strings.Contains(err.Error(), "all servers of a cluster must have the same pki/ca.crt") {
+		t.Errorf("a certificate of another authority: %v", err)
 	}
 }
