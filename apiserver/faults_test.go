@@ -221,3 +221,37 @@ func TestHeldWatch(t *testing.T) {
 		t.Errorf("a list after a write shows %d objects, %v, want 1", got.names, got.err)
 	}
 }
+
+// TestDeleteManyAtOnce: the objects of a collection are deleted side by side, and after a fault no further delete begins.
+func TestDeleteManyAtOnce(t *testing.T) {
+	s, store := faulty(t)
+	c := client(t, s.Config)
+	maps := c.CoreV1().ConfigMaps("default")
+	const many = 100
+	for i := range many {
+		create(t, c, configMap(fmt.Sprintf("m%02d", i), nil))
+	}
+	held, until := make(chan struct{}, many), make(chan struct{})
+	end := store.Inject(storagetest.Fault{Op: storagetest.Delete, Prefix: mapsPrefix, Err: lost, Until: until, Held: held})
+	answer := make(chan error, 1)
+	go func() { answer <- maps.DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{}) }()
+	<-held
+	<-held // the second begins while the first still waits
+	close(until)
+	if err := <-answer; !apierrors.IsServiceUnavailable(err) {
+		t.Errorf("with a store that does not answer: %v, want unavailable", err)
+	}
+	end()
+	if begun := strings.Count(store.String(), "delete "+mapsPrefix); begun >= many {
+		t.Errorf("%d deletes began, want that they stop after the first fault", begun)
+	}
+	if left, err := maps.List(ctx, metav1.ListOptions{}); err != nil || len(left.Items) != many {
+		t.Errorf("after deletes that failed: %d objects, %v, want %d", len(left.Items), err, many)
+	}
+	if err := maps.DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := maps.List(ctx, metav1.ListOptions{}); err != nil || len(left.Items) != 0 {
+		t.Errorf("after the delete: %d objects, %v, want none", len(left.Items), err)
+	}
+}

@@ -490,13 +490,9 @@ func (s *Service) serveDeleteCollection(w http.ResponseWriter, req *http.Request
 		WriteError(w, req, err)
 		return
 	}
-	for _, e := range found.entries {
-		one := *c
-		one.Namespace, one.Name = e.Namespace(), e.Name()
-		if _, err := s.Delete(req.Context(), &one, options); err != nil && !apierrors.IsNotFound(err) {
-			WriteError(w, req, err)
-			return
-		}
+	if err := s.deleteAll(req.Context(), c, found.entries, options); err != nil {
+		WriteError(w, req, err)
+		return
 	}
 	s.writeList(w, req, c, media, found)
 }
