@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -24,45 +25,71 @@ func table(columns []Column) ([]metav1.TableColumnDefinition, func(*unstructured
 			return []any{obj.GetName(), meta.Age(obj.GetCreationTimestamp())}
 		}, nil
 	}
-	paths := make([]string, len(columns))
+	paths := make([]*path, len(columns))
 	for i, c := range columns {
-		if _, err := parse(c.Path); err != nil {
+		p, err := newPath(c.Path)
+		if err != nil {
 			return nil, nil, errkind.New(errkind.Invalid, "column %q: %w", c.Name, err)
 		}
 		definitions = append(definitions, c.TableColumnDefinition)
-		paths[i] = c.Path
+		paths[i] = p
 	}
 	return definitions, func(obj *unstructured.Unstructured) []any {
 		cells := []any{obj.GetName()}
-		for i, path := range paths {
-			cells = append(cells, cell(obj, path, columns[i].Type))
+		for i, p := range paths {
+			cells = append(cells, p.cell(obj, columns[i].Type))
 		}
 		return cells
 	}, nil
 }
 
-func parse(path string) (*jsonpath.JSONPath, error) {
-	p := jsonpath.New("").AllowMissingKeys(true)
-	if err := p.Parse("{" + path + "}"); err != nil {
-		return nil, fmt.Errorf("JSONPath %q: %w", path, err)
+// path is a JSONPath of a row, parsed when the row is made. A parsed one keeps state while it is at work, so that as many are kept as are at
+// work side by side. Any number of goroutines may use it.
+type path struct {
+	text   string
+	parsed sync.Pool // of *jsonpath.JSONPath
+}
+
+func newPath(text string) (*path, error) {
+	p := &path{text: text}
+	first, err := p.parse()
+	if err != nil {
+		return nil, err
 	}
+	p.parsed.Put(first)
 	return p, nil
 }
 
-// cell is what the path finds, in the column's type; nil if that is nothing, or of another type.
-func cell(obj *unstructured.Unstructured, path, typ string) any {
-	// A parsed path keeps state while it is at work, so that each cell needs one of its own.
-	p, err := parse(path)
-	if err != nil {
-		return nil
+func (p *path) parse() (*jsonpath.JSONPath, error) {
+	parsed := jsonpath.New("").AllowMissingKeys(true)
+	if err := parsed.Parse("{" + p.text + "}"); err != nil {
+		return nil, fmt.Errorf("JSONPath %q: %w", p.text, err)
 	}
-	found, err := p.FindResults(obj.Object)
-	if err != nil || len(found) == 0 || len(found[0]) == 0 {
+	return parsed, nil
+}
+
+// cell is what the path finds, in the column's type; nil if that is nothing, or of another type.
+func (p *path) cell(obj *unstructured.Unstructured, typ string) any {
+	parsed, _ := p.parsed.Get().(*jsonpath.JSONPath)
+	if parsed == nil {
+		var err error
+		if parsed, err = p.parse(); err != nil {
+			return nil
+		}
+	}
+	found, err := parsed.FindResults(obj.Object)
+	if err != nil {
+		return nil // and what was in the middle of its work is not used again
+	}
+	if !strings.Contains(p.text, "range") { // a range eats up what was parsed
+		defer p.parsed.Put(parsed)
+	}
+	if len(found) == 0 || len(found[0]) == 0 {
 		return nil
 	}
 	if len(found[0]) > 1 {
 		var out bytes.Buffer
-		if p.PrintResults(&out, found[0]) != nil {
+		if parsed.PrintResults(&out, found[0]) != nil {
 			return nil
 		}
 		return out.String()
@@ -108,22 +135,24 @@ func typed(value any, typ string) any {
 }
 
 // selectable makes what field selectors see, besides name and namespace.
-func selectable(paths []string) (func(registry.Object) fields.Set, []string, error) {
-	if len(paths) == 0 {
+func selectable(texts []string) (func(registry.Object) fields.Set, []string, error) {
+	if len(texts) == 0 {
 		return nil, nil, nil
 	}
 	var names []string
-	for _, path := range paths {
-		if _, err := parse(path); err != nil {
+	var paths []*path
+	for _, text := range texts {
+		p, err := newPath(text)
+		if err != nil {
 			return nil, nil, errkind.New(errkind.Invalid, "selectable field: %w", err)
 		}
-		names = append(names, strings.TrimPrefix(path, "."))
+		names, paths = append(names, strings.TrimPrefix(text, ".")), append(paths, p)
 	}
 	return func(obj registry.Object) fields.Set {
 		set := fields.Set{}
-		for i, path := range paths {
+		for i, p := range paths {
 			set[names[i]] = ""
-			if value := cell(obj.(*unstructured.Unstructured), path, "string"); value != nil {
+			if value := p.cell(obj.(*unstructured.Unstructured), "string"); value != nil {
 				set[names[i]] = value.(string)
 			}
 		}
